@@ -1,0 +1,398 @@
+"""`TerminatorBuffer`: the scanner that turns chunks of bytes into frames. It does no I/O and knows nothing of Trio.
+
+What it holds, in the order in which it came:
+
+    held back            _chunk[_pos:]             _fed
+    a terminator's  ──►  what is scanned next ──►  the chunks that came after it
+    first bytes
+
+What must always be true:
+
+- Nothing is copied or searched twice because it came in small pieces: chunks are not joined, and a terminator that may
+  have begun at the end of one is not stored but counted (`_held` bytes of `_holder.pattern`).
+- What is handed over depends on the bytes alone, never on how they were split. So does the verdict that a frame is too
+  long: exactly `max_frame_bytes` bytes of such a frame are handed over, then comes the error.
+- A terminator set at any moment applies to every byte that has not been handed over.
+
+The steady case is a chunk of many frames of one byte string. They come out of one `bytes.split`, as a *batch*, and the
+batch is a list iterator that consumer and buffer share: to stop the consumer's loop, because the terminator was changed
+or the conversation closed, the buffer takes the rest out of it. So the consumer need not ask after each frame whether
+something has changed, and the loop runs at the speed of a bare `for` over `split` (`tests/benchmarks/framing.py`).
+Batches grow from a single frame, so that a conversation that changes its terminator after every frame never pays for
+splitting what it does not use.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Iterator
+from typing import NamedTuple, TypeAlias
+
+from ._errors import FrameTooLong
+from ._terminators import Needle, Terminator, check_terminator, needles_for
+
+_BATCH_FRAMES = 512  # at most so many frames in a batch: callers may want to do something else in between
+_FIRST_WINDOW = 512  # bytes that are split at once when the terminator has just proved steady
+
+
+class Batch(NamedTuple):
+    """Pieces of data, and whether the terminator was found at the end of each of them."""
+
+    pieces: Iterator[bytes]
+    ended: bool
+
+
+#: Where the scanner stood before a batch: (_terminator, _chunk, _pos, _holder, _held, _frame_bytes).
+_Mark: TypeAlias = tuple[Terminator, bytes, int, Needle | None, int, int]
+
+_NOTHING: Iterator[bytes] = iter(())
+
+
+class TerminatorBuffer:
+    r"""Splits a stream of bytes at terminators that may change after every frame.
+
+    Feed it, then iterate: each step gives a `Batch` of `pieces` and whether each of them `ended` at the terminator.
+    Data of an unfinished frame is handed over as it comes, so a frame may be several pieces, of which only the last
+    ended; a piece that ended may be empty, any other is not.
+
+        >>> buffer = TerminatorBuffer(b"\r\n")
+        >>> buffer.feed(b"HELO example\r\nDATA\r\npart")
+        >>> [(list(pieces), ended) for pieces, ended in buffer]
+        [([b'HELO example'], True), ([b'DATA'], True), ([b'part'], False)]
+
+    Iteration stops when more input is needed; feed and iterate again. Whatever the consumer leaves in a batch, by a
+    `break` or because it sets another terminator in between, is still in the buffer.
+
+    Args:
+        terminator: `bytes`: up to this string. A tuple of `bytes`: up to the earliest of them, the longest where
+            several begin at one place. `int`: so many bytes, after which the terminator is None; 0 is found at once.
+            None: everything, without end.
+        max_frame_bytes: how many bytes may come before a terminator of bytes; None for no limit. It may be changed at
+            any time. A count is not limited: who sets it has chosen it.
+
+    Time is linear in the bytes fed, however they are split. With a tuple, each chunk costs the length of its longest
+    alternative besides.
+
+    Raises:
+        FrameTooLong: from the iteration, after the first `max_frame_bytes` bytes of the frame were handed over. The
+            buffer stays there, and raises again, until `skip_frame` or a change of the terminator or of the limit.
+        TypeError, ValueError: for what cannot be a terminator, as the message says.
+    """
+
+    __slots__ = (
+        "_batch",
+        "_batch_frames",
+        "_chunk",
+        "_eof",
+        "_fed",
+        "_frame_bytes",
+        "_held",
+        "_holder",
+        "_limit",
+        "_mark",
+        "_matched",
+        "_needles",
+        "_next_seen",
+        "_pos",
+        "_skipping",
+        "_terminator",
+        "_window",
+    )
+
+    def __init__(self, terminator: Terminator = None, *, max_frame_bytes: int | None = None) -> None:
+        check_terminator(terminator)
+        self._terminator = terminator
+        self._needles = needles_for(terminator) if isinstance(terminator, bytes | tuple) else ()
+        self._matched: bytes | None = None
+        self._chunk = b""
+        self._pos = 0
+        self._fed: deque[bytes] | None = None  # only while there is something to keep: idle connections are many
+        self._holder: Needle | None = None
+        self._held = 0
+        self._eof = False
+        self._frame_bytes = 0  # handed over of the present frame
+        self._skipping = False
+        self._window = 0
+        self._next_seen: list[int] | None = None  # for a tuple: where each alternative is next in the chunk
+        self._batch = _NOTHING
+        self._batch_frames = 0
+        self._mark: _Mark = (None, b"", 0, None, 0, 0)
+        self.max_frame_bytes = max_frame_bytes
+
+    # ------------------------------------------------------------------ input
+
+    def feed(self, data: bytes | bytearray | memoryview) -> None:
+        """Add a chunk behind what is buffered. The bytes are taken as they are now."""
+        if type(data) is not bytes:
+            if not isinstance(data, bytes | bytearray | memoryview):
+                raise TypeError(f"a buffer is fed with bytes; got {data!r}")
+            data = bytes(data)
+        if self._eof:
+            raise ValueError("no input can follow the end of file")
+        if not data:
+            return
+        self.stop()
+        if self._pos == len(self._chunk) and not self._fed:
+            self._start_chunk(data)
+        elif self._fed is None:
+            self._fed = deque((data,))
+        else:
+            self._fed.append(data)
+
+    def feed_eof(self) -> None:
+        """Say that no more input comes: what is held back as a possible terminator is handed over by the iteration."""
+        self._eof = True
+
+    # ------------------------------------------------------------------ terminators and limits
+
+    @property
+    def terminator(self) -> Terminator:
+        """The terminator in force; of a count, what is left of it."""
+        return self._terminator
+
+    @terminator.setter
+    def terminator(self, terminator: Terminator) -> None:
+        if terminator.__class__ is bytes and terminator == self._terminator:
+            return  # set again after each frame, as many handlers do: nothing changes, the batch goes on
+        check_terminator(terminator)
+        self.stop()
+        self._rejoin()
+        self._terminator = terminator
+        self._needles = needles_for(terminator) if isinstance(terminator, bytes | tuple) else ()
+        self._next_seen = None
+        self._window = 0
+        self._frame_bytes = 0
+        self._skipping = False
+
+    @property
+    def matched(self) -> bytes | None:
+        """The terminator of bytes that was found last: with a tuple, which of them it was."""
+        return self._terminator if isinstance(self._terminator, bytes) else self._matched
+
+    @property
+    def max_frame_bytes(self) -> int | None:
+        """How many bytes may come before a terminator of bytes; None: any number."""
+        return None if self._limit == sys.maxsize else self._limit
+
+    @max_frame_bytes.setter
+    def max_frame_bytes(self, limit: int | None) -> None:
+        if limit is None:
+            limit = sys.maxsize
+        elif type(limit) is not int or limit < 0:
+            raise ValueError(f"max_frame_bytes is a number of bytes, or None for no limit; got {limit!r}")
+        self.stop()
+        self._limit = limit
+
+    def skip_frame(self) -> None:
+        """Drop the rest of the present frame, with its terminator, and go on behind it."""
+        self.stop()
+        self._skipping = True
+        self._window = 0  # the frame to be dropped comes alone
+
+    # ------------------------------------------------------------------ what is buffered
+
+    def __len__(self) -> int:
+        """How many bytes are buffered: fed, and neither handed over nor part of a terminator that was found."""
+        self.stop()
+        return self._held + len(self._chunk) - self._pos + sum(map(len, self._fed or ()))
+
+    @property
+    def mid_frame(self) -> bool:
+        """Whether a frame has begun and not ended: some of it came, or a count is not reached yet."""
+        return bool(self._frame_bytes or self._held or self._skipping) or (
+            self._terminator.__class__ is int and self._terminator != 0
+        )
+
+    @property
+    def frame_bytes(self) -> int:
+        """How many bytes of the present frame have come, held back ones included."""
+        return self._frame_bytes + self._held
+
+    def take(self) -> bytes:
+        """Take out everything that was not handed over, for another protocol to go on with it."""
+        self.stop()
+        rest = b"".join((self._held_bytes(), self._chunk[self._pos :], *(self._fed or ())))
+        self._start_chunk(b"")
+        self._fed = None
+        self._held = 0
+        self._frame_bytes = 0
+        self._skipping = False
+        return rest
+
+    def stop(self) -> None:
+        """Take the rest of the present batch back into the buffer: the loop over its pieces ends."""
+        rest = list(self._batch)
+        if not rest:
+            return
+        if len(rest) == self._batch_frames:
+            self._terminator, self._chunk, self._pos, self._holder, self._held, self._frame_bytes = self._mark
+            self._next_seen = None
+        else:  # some frames of a split were handed over: the others are contiguous, up to _pos
+            self._pos -= sum(map(len, rest)) + len(rest) * len(self._needles[0].pattern)
+
+    # ------------------------------------------------------------------ scanning
+
+    def __iter__(self) -> Iterator[Batch]:
+        while (batch := self.next_batch()) is not None:
+            yield batch
+
+    def next_batch(self) -> Batch | None:
+        """The next step of the iteration; None if more input is needed."""
+        self.stop()
+        while True:
+            terminator = self._terminator
+            if terminator != 0 and self._pos == len(self._chunk) and not self._next_chunk():
+                return None
+            self._mark = (terminator, self._chunk, self._pos, self._holder, self._held, self._frame_bytes)
+            if isinstance(terminator, bytes):
+                pieces, ended = self._scan_for_one()
+            elif isinstance(terminator, int):
+                pieces, ended = self._scan_count(terminator)
+            elif terminator is None:
+                pieces, ended = [self._chunk[self._pos :]], False
+                self._pos = len(self._chunk)
+            else:
+                pieces, ended = self._scan_for_any()
+            if self._skipping:
+                self._skipping = not ended
+            elif pieces:
+                self._batch = batch = iter(pieces)
+                self._batch_frames = len(pieces)
+                return Batch(batch, ended)
+
+    def _scan_count(self, count: int) -> tuple[list[bytes], bool]:
+        piece = self._chunk[self._pos : self._pos + count]
+        left = count - len(piece)
+        self._pos += len(piece)
+        self._terminator = left or None
+        self._frame_bytes = self._frame_bytes + len(piece) if left else 0
+        return [piece], not left
+
+    def _scan_for_one(self) -> tuple[list[bytes], bool]:
+        needle = self._needles[0]
+        if self._held:
+            return self._scan_held(needle)
+        if self._window and (frames := self._split(needle.pattern)):
+            return frames, True
+        at = self._chunk.find(needle.pattern, self._pos)
+        if at < 0:
+            return self._hand_over_unfinished(needle, needle.prefix_at_end(self._chunk, self._pos))
+        self._window = self._window or _FIRST_WINDOW
+        return self._hand_over(at, at + len(needle.pattern), ended=True)
+
+    def _split(self, pattern: bytes) -> list[bytes]:
+        """The frames that end within the window; none if the first of them is too long."""
+        end = min(self._pos + self._window, len(self._chunk))
+        frames = self._chunk[self._pos : end].split(pattern, _BATCH_FRAMES)
+        rest = frames.pop()
+        self._adapt_window(len(frames))
+        if not frames or self._frame_bytes + len(frames[0]) > self._limit:
+            return []
+        if end - self._pos > self._limit < max(map(len, frames)):
+            within = next(index for index, frame in enumerate(frames) if len(frame) > self._limit)
+            rest = pattern.join((*frames[within:], rest))
+            del frames[within:]
+        self._pos = end - len(rest)
+        self._frame_bytes = 0
+        return frames
+
+    def _adapt_window(self, frames: int) -> None:
+        if frames == _BATCH_FRAMES:
+            self._window = max(self._window // 2, _FIRST_WINDOW)
+        elif frames <= _BATCH_FRAMES // 2 and self._window < len(self._chunk):
+            self._window *= 2
+
+    def _scan_held(self, needle: Needle) -> tuple[list[bytes], bool]:
+        """Go on with a terminator that may have begun before this chunk, as long as it may."""
+        chunk, start, held = self._chunk, self._pos, self._held
+        at, matched = start, held
+        while at < len(chunk) and at - start < matched < len(needle.pattern):
+            matched = needle.step(matched, chunk[at])
+            at += 1
+        ended = matched == len(needle.pattern)
+        if not ended and matched <= at - start:
+            at, matched = start, 0  # it did not: the chunk is searched from its beginning
+        freed = held + (at - start) - matched
+        if self._frame_bytes + freed > self._limit and not self._skipping:
+            self._rejoin()
+            return self._scan_for_one()
+        self._pos = at
+        self._held = 0 if ended else matched
+        self._frame_bytes = 0 if ended else self._frame_bytes + freed
+        return [needle.pattern[:freed]] if freed or ended else [], ended
+
+    def _scan_for_any(self) -> tuple[list[bytes], bool]:
+        self._rejoin()
+        chunk, start = self._chunk, self._pos
+        end = len(chunk)
+        if self._next_seen is None:
+            self._next_seen = [-1] * len(self._needles)
+        seen, first, found = self._next_seen, end, self._needles[0]
+        for index, needle in enumerate(self._needles):  # the longest first: it wins where two begin at one place
+            if seen[index] < start:
+                at = chunk.find(needle.pattern, start)
+                seen[index] = end if at < 0 else at
+            if seen[index] < first:
+                first, found = seen[index], needle
+        if first > end - len(self._needles[0].pattern):  # near the end: an earlier or a longer one may have begun
+            held = 0 if self._final else max(needle.prefix_at_end(chunk, start) for needle in self._needles)
+            if first >= end - held:
+                holder = next(needle for needle in self._needles if needle.pattern.startswith(chunk[end - held :]))
+                return self._hand_over_unfinished(holder, held)
+        self._matched = found.pattern
+        return self._hand_over(first, first + len(found.pattern), ended=True)
+
+    def _hand_over_unfinished(self, holder: Needle, held: int) -> tuple[list[bytes], bool]:
+        """Hand over what is left of the chunk, except the last `held` bytes, with which `holder` may begin."""
+        end = len(self._chunk) - (0 if self._final else held)
+        result = self._hand_over(end, end, ended=False)
+        if self._pos == end:
+            self._pos = len(self._chunk)
+            self._holder, self._held = holder, self._pos - end
+        return result
+
+    def _hand_over(self, end: int, resume: int, *, ended: bool) -> tuple[list[bytes], bool]:
+        """Hand over the chunk up to `end` and go on at `resume`; if the limit does not allow it, what it does allow."""
+        room = self._limit - self._frame_bytes
+        if end - self._pos > room and not self._skipping:
+            if room <= 0:
+                raise FrameTooLong(self._limit)
+            end = resume = self._pos + room
+            ended = False
+        piece = self._chunk[self._pos : end]
+        self._pos = resume
+        self._frame_bytes = 0 if ended else self._frame_bytes + len(piece)
+        return [piece] if piece or ended else [], ended
+
+    # ------------------------------------------------------------------ chunks
+
+    @property
+    def _final(self) -> bool:
+        return self._eof and not self._fed
+
+    def _start_chunk(self, chunk: bytes) -> None:
+        self._chunk = chunk
+        self._pos = 0
+        self._next_seen = None
+
+    def _next_chunk(self) -> bool:
+        """Go on to the next chunk; at end of file, to what was held back. False if there is neither."""
+        if self._fed:
+            self._start_chunk(self._fed.popleft())
+        elif self._eof and self._held:
+            self._rejoin()
+        else:
+            self._fed = None
+            return False
+        return True
+
+    def _rejoin(self) -> None:
+        """Put what is held back before the rest of the chunk again, as bytes."""
+        if self._held:
+            held_bytes = self._held_bytes()
+            self._held = 0
+            self._start_chunk(held_bytes + self._chunk[self._pos :])
+
+    def _held_bytes(self) -> bytes:
+        return self._holder.pattern[: self._held] if self._holder else b""
