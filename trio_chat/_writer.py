@@ -1,0 +1,203 @@
+"""The output of one connection: what is queued, and the task that sends it.
+
+Rules:
+
+- `push` and `push_source` only queue. They never block and never send, so they may be called from any task, and what is
+  pushed between two turns of the scheduler leaves in one send.
+- One task sends. It is started with the first output, so a connection that never answered has none.
+- The queue is bounded by whoever fills it: `overfull` says that it is above its high-water mark, `below_low` waits
+  until it is below its low one. Sending has a task of its own so that input is read while a send waits, up to that
+  mark: a peer that sends everything before it reads anything does not stop the connection.
+- Once a send has failed or stalled nobody knows how much the peer has got. The queue is dropped, `lost` is true for
+  good, and who waits is woken.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+import trio
+
+from ._producers import Source
+from ._streams import close_now
+
+
+class OutputLimits(Protocol):
+    """Attributes that the writer reads whenever it needs them, so that they may be changed at any time."""
+
+    ac_out_buffer_size: int
+    high_water_bytes: int
+    low_water_bytes: int
+
+
+class Writer:
+    __slots__ = (
+        "_dropped",
+        "_in_flight",
+        "_limits",
+        "_note",
+        "_progress",
+        "_queue",
+        "_sources",
+        "_stream",
+        "_work",
+        "failure",
+        "idle_since",
+        "lost",
+        "queued_bytes",
+        "sending_since",
+        "sent_bytes",
+    )
+
+    def __init__(self, stream: trio.abc.SendStream, limits: OutputLimits, note: Callable[[], None]) -> None:
+        """`note` is called when a send begins and when a producer has failed."""
+        self._stream = stream
+        self._limits = limits
+        self._note = note
+        self._queue: deque[bytes | memoryview | Source] = deque()
+        self._sources = 0
+        self._work = trio.lowlevel.ParkingLot()  # where the task waits for something to send
+        self._progress = trio.lowlevel.ParkingLot()  # where others wait for the queue to become shorter
+        self.queued_bytes = 0  # including what is being sent
+        self.sent_bytes = 0
+        self.sending_since = math.inf
+        self.idle_since = -math.inf
+        self.lost = False
+        self.failure: Exception | None = None  # what a producer raised
+        self._in_flight = 0  # bytes that are being sent
+        self._dropped: list[Source] = []  # sources to be closed
+
+    # ------------------------------------------------------------------ filling
+
+    def push(self, data: bytes) -> None:
+        if data and not self.lost:
+            self._queue.append(data)
+            self.queued_bytes += len(data)
+
+    def push_source(self, source: Source) -> None:
+        if self.lost:
+            self._dropped.append(source)
+        else:
+            self._queue.append(source)
+            self._sources += 1
+
+    def discard(self) -> None:
+        """Drop what is queued, except what is being sent at this moment."""
+        self._dropped += [item for item in self._queue if isinstance(item, Source)]
+        self._queue.clear()
+        self._sources = 0
+        self.queued_bytes = self._in_flight
+        self._progress.unpark_all()
+
+    def lose(self) -> None:
+        """Give the output up: nothing more can be sent."""
+        self.lost = True
+        self.discard()
+
+    # ------------------------------------------------------------------ how full it is
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything is sent."""
+        return not self._queue and not self._in_flight
+
+    @property
+    def _load(self) -> int:
+        """The bytes queued. What a producer will give is not known: it counts as one piece."""
+        return self.queued_bytes + self._sources * self._limits.ac_out_buffer_size
+
+    @property
+    def overfull(self) -> bool:
+        return self._load > self._limits.high_water_bytes
+
+    async def below_low(self) -> None:
+        """Wait until the queue is below its low-water mark, or lost."""
+        while self._load > self._limits.low_water_bytes and not self.lost:
+            await self._progress.park()
+
+    async def flushed(self) -> None:
+        """Wait until everything is sent, or lost."""
+        while not self.idle and not self.lost:
+            await self._progress.park()
+
+    # ------------------------------------------------------------------ sending
+
+    def wake(self) -> None:
+        """Let the task send what has been pushed."""
+        self._work.unpark()
+
+    async def run(self) -> None:
+        while not self.lost:
+            if self._dropped:
+                await self._close_dropped()
+            elif self._queue:
+                await self._send_next()
+            else:
+                await self._work.park()
+
+    async def aclose(self) -> None:
+        """Drop what is queued and close the producers that were not finished, without waiting for anything."""
+        self.lose()
+        while self._dropped:
+            await close_now(self._dropped.pop())
+
+    async def _close_dropped(self) -> None:
+        while self._dropped:
+            await self._dropped.pop().aclose()
+
+    async def _send_next(self) -> None:
+        if isinstance(source := self._queue[0], Source):
+            try:
+                await self._refill(source)
+            except Exception as exc:  # the producer's: what has been sent of it can be neither taken back nor completed
+                self.failure = exc
+                self.lose()
+                self._note()
+        else:
+            await self._send(self._next_bytes())
+
+    async def _refill(self, source: Source) -> None:
+        """Put the next piece of a source before it, or take the source off the queue if there is none."""
+        piece = await source.next_piece()
+        if not self._queue or self._queue[0] is not source:
+            return  # discarded meanwhile
+        if piece:
+            self._queue.appendleft(piece)
+            self.queued_bytes += len(piece)
+        else:
+            self._queue.popleft()
+            self._sources -= 1
+            self._dropped.append(source)
+            self._progress.unpark_all()
+
+    def _next_bytes(self) -> bytes | memoryview:
+        """As many queued bytes as make one send; long ones are cut without copying, so that a stall can be told."""
+        room = self._limits.ac_out_buffer_size
+        parts: list[bytes | memoryview] = []
+        while room and self._queue and not isinstance(data := self._queue[0], Source):
+            self._queue.popleft()
+            if len(data) > room:
+                self._queue.appendleft(memoryview(data)[room:])
+                data = memoryview(data)[:room]
+            parts.append(data)
+            room -= len(data)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def _send(self, data: bytes | memoryview) -> None:
+        self._in_flight = len(data)
+        self.sending_since = trio.current_time()
+        self._note()
+        try:
+            await self._stream.send_all(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self.lose()
+        finally:
+            self.sending_since = math.inf
+            self.idle_since = trio.current_time()
+            self.queued_bytes -= self._in_flight
+            self._in_flight = 0
+        self.sent_bytes += len(data)
+        self._progress.unpark_all()
