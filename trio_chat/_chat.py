@@ -1,0 +1,184 @@
+"""`AsyncChat`: the handler's base class, asynchat's face on a `Connection`."""
+
+from __future__ import annotations
+
+import trio
+
+from ._connection import Connection
+from ._handler import Handler, TimeoutKind
+from ._producers import Producer, Source, as_bytes
+from ._streams import Address, peer_address
+from ._terminators import Terminator
+
+
+class AsyncChat(Handler):
+    r"""One end of a conversation over a `trio.abc.Stream`: asynchat's `async_chat`, for Trio.
+
+    Override `found_terminator`, and what else is of interest among the callbacks; then `await run()`, or have one of
+    the `serve_…` functions do it:
+
+        class Echo(AsyncChat):
+            terminator = b"\n"
+
+            def found_terminator(self):
+                self.push(self._get_data() + b"\n")
+
+    The methods may be called from callbacks, from other tasks of the same Trio run, and, before `run()`, from the
+    constructor; from another thread only through `trio.from_thread`.
+    """
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        if not isinstance(stream, trio.abc.Stream):
+            raise TypeError(f"{type(self).__name__} takes a trio.abc.Stream; got {stream!r}")
+        #: What `_collect_incoming_data` has put aside.
+        self.incoming: list[bytes] = []
+        self._connection = Connection(self, stream)
+
+    @property
+    def stream(self) -> trio.abc.Stream:
+        """The stream of the conversation. Who reads from it or writes to it takes bytes out of the conversation."""
+        return self._connection.stream
+
+    @property
+    def nursery(self) -> trio.Nursery:
+        """Where background tasks of this connection run. They are cancelled when it closes."""
+        if (nursery := self._connection.nursery) is None:
+            raise RuntimeError("the nursery opens with run(): start background tasks from handle_connect() on")
+        return nursery
+
+    @property
+    def peer(self) -> Address | None:
+        """The address of the other end, as `socket.getpeername()` gives it; None if the stream has no socket."""
+        return peer_address(self._connection.stream)
+
+    async def run(self) -> None:
+        """Hold the conversation, until it is closed by either side.
+
+        Returns when the stream is closed and `handle_close` has returned. It can be called once.
+
+        Raises:
+            Exception: what a callback, a producer or a task in `nursery` raised and `handle_error` did not handle: as
+                itself, or, if several tasks failed, in a group. That the peer broke the connection is no error.
+            RuntimeError: on a second call.
+
+        If cancelled: the stream is closed at once, what was queued is dropped, and `handle_close` is called.
+        """
+        if self._connection.nursery is not None:
+            raise RuntimeError("run() can be called once: a conversation cannot be held again")
+        await self._connection.run()
+
+    # ------------------------------------------------------------------ input
+
+    def set_terminator(self, terminator: Terminator) -> None:
+        """Set what ends the present frame, effective for every byte that has not been handed over.
+
+        `bytes`: this string. A tuple of `bytes`: the earliest of them, the longest where several begin at one place.
+        `int`: so many bytes, after which the terminator is None; 0 is found at once. None: nothing, everything is
+        collected.
+
+        Raises TypeError or ValueError for anything else, an empty string or tuple included.
+        """
+        self._connection.set_terminator(terminator)
+
+    def get_terminator(self) -> Terminator:
+        """The terminator in force; of a count, what is left of it."""
+        return self._connection.buffer.terminator
+
+    @property
+    def matched_terminator(self) -> bytes | None:
+        """The terminator of bytes that was found last: of a tuple, which of them."""
+        return self._connection.buffer.matched
+
+    def collect_incoming_data(self, data: bytes) -> None:
+        """Put `data` aside in `incoming`. Override it to do something else; `async def` is as good as `def`."""
+        self.incoming.append(data)
+
+    def _collect_incoming_data(self, data: bytes) -> None:
+        """asynchat's helper: put `data` aside in `incoming`."""
+        self.incoming.append(data)
+
+    def _get_data(self) -> bytes:
+        """asynchat's helper: take out what has been put aside."""
+        data = b"".join(self.incoming)
+        self.incoming.clear()
+        return data
+
+    # ------------------------------------------------------------------ output
+
+    def push(self, data: bytes | bytearray | memoryview) -> None:
+        """Queue `data` to be sent, as it is now. Never blocks: see `drain`.
+
+        Raises:
+            TypeError: for what is not bytes-like.
+            trio.ClosedResourceError: after `close` or `close_when_done`.
+        """
+        data = as_bytes(data, "push()")
+        self._check_open("push()")
+        self._connection.writer.push(data)
+        self._connection.flush()
+
+    def push_with_producer(self, producer: Producer) -> None:
+        """Queue everything that `producer` will give: it is asked for more whenever what came before has been sent.
+
+        A producer is an object with asynchat's `more()`, a binary file, or an iterable or async iterable of bytes.
+        Files and generators are closed when they are exhausted or the connection ends.
+
+        Raises:
+            TypeError: for what is none of these.
+            trio.ClosedResourceError: after `close` or `close_when_done`.
+        """
+        source = Source(producer, self.ac_out_buffer_size)
+        self._check_open("push_with_producer()")
+        self._connection.writer.push_source(source)
+        self._connection.flush()
+
+    def _check_open(self, what: str) -> None:
+        if not self._connection.open:
+            raise trio.ClosedResourceError(f"{what} after close() or close_when_done()")
+
+    async def drain(self) -> None:
+        """Wait until no more than `low_water_bytes` are queued.
+
+        Raises:
+            trio.BrokenResourceError: if output is lost, because the peer is gone or has stopped reading.
+            trio.ClosedResourceError: after `close`.
+
+        If cancelled, what is queued is still sent.
+        """
+        await trio.lowlevel.checkpoint()
+        await self._connection.writer.below_low()
+        if self._connection.closed:
+            raise trio.ClosedResourceError("the connection was closed")
+        if self._connection.writer.lost:
+            raise trio.BrokenResourceError("the peer is gone, or does not read")
+
+    def discard_buffers(self) -> None:
+        """Drop what has been received and not handed over, and what is queued and not being sent."""
+        self._connection.buffer.take()
+        self._connection.writer.discard()
+        self.incoming.clear()
+
+    # ------------------------------------------------------------------ the end
+
+    def close(self) -> None:
+        """Close at once. Nothing more is handed over, what is queued is dropped; `handle_close` will be called."""
+        self._connection.close()
+
+    def close_when_done(self) -> None:
+        """Close when what is queued has been sent. Nothing more is handed over, and nothing more can be pushed."""
+        self._connection.close_when_done()
+
+    def close_when_idle(self) -> None:
+        """Close when what is queued has been sent and no message is in progress: see `between_messages`."""
+        self._connection.close_when_idle()
+
+    @property
+    def closing_when_idle(self) -> bool:
+        """Whether `close_when_idle` was called, as servers do when they stop."""
+        return self._connection.stopping
+
+    def handle_eof(self) -> None:
+        self.close_when_done()
+
+    def handle_timeout(self, kind: TimeoutKind) -> None:
+        self.close_when_done()

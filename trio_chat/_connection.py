@@ -1,0 +1,354 @@
+"""One conversation: the only place where a stream meets the buffer, and both meet the handler.
+
+The life of a connection, all of it in the task that calls `run`:
+
+    open       receive a chunk, feed the buffer, hand what it finds to the callbacks; then wait for the next chunk
+    finishing  nothing more is handed over and nothing more can be pushed: send what is queued, let the peer close
+    closed     nothing more is sent either; the stream is closed, then `handle_close` is called
+
+It never goes back. Anyone may move it on, from a callback or from another task, by `close` or `close_when_done`; only
+`run` acts on that.
+
+- Waiting for input is the one thing that is interrupted: by a move to another state, by a timeout, by a terminator
+  set from another task, by the failure of a producer. `_interrupt` is the scope that is cancelled then, and only while
+  the task is in fact waiting (`_listening`): a callback is never cancelled by a timeout. A chunk may arrive in the
+  same turn of the scheduler; it is handled outside the cancelled scope, and nothing is lost. While the task is not
+  waiting `_news` is enough: it is looked at before the next wait.
+- What is pushed while callbacks run is kept until they are through with the chunk (`_corked`), unless one awaits.
+- Timeouts are looked at by the alarm (see `_alarm.py`); here are only the times at which the waiting began.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable
+from contextlib import suppress
+from operator import length_hint
+from typing import TYPE_CHECKING
+
+import trio
+
+from ._alarm import current_alarm
+from ._buffer import Batch, TerminatorBuffer
+from ._errors import FrameTooLong
+from ._streams import close_now
+from ._writer import Writer
+
+if TYPE_CHECKING:
+    from ._alarm import Ticket
+    from ._handler import Handler, Reply, TimeoutKind
+    from ._terminators import Terminator
+
+_FRAMES_PER_TURN = 256  # after so many frames of one chunk other tasks have their turn
+
+
+class Connection:
+    __slots__ = (
+        "_corked",
+        "_delivering",
+        "_due",
+        "_eof",
+        "_frame_since",
+        "_handler",
+        "_interrupt",
+        "_listening",
+        "_news",
+        "_ticket",
+        "_waiting_since",
+        "_writing",
+        "buffer",
+        "closed",
+        "nursery",
+        "open",
+        "stopping",
+        "stream",
+        "writer",
+    )
+
+    def __init__(self, handler: Handler, stream: trio.abc.Stream) -> None:
+        self._handler = handler
+        self.stream = stream
+        self.buffer = TerminatorBuffer(handler.terminator)
+        self.writer = Writer(stream, handler, self._note_output)
+        self.nursery: trio.Nursery | None = None
+        self.open = True
+        self.closed = False
+        self._interrupt: trio.CancelScope | None = None
+        self._listening = False
+        self._news = False
+        self._corked = False
+        self._delivering = False
+        self._writing = False  # the writer's task has been started
+        self._eof = False
+        self.stopping = False
+        self._ticket: Ticket | None = None
+        self._due: TimeoutKind | None = None  # the timeout that has passed and is not yet handled
+        self._waiting_since = math.inf
+        self._frame_since: float | None = None
+
+    # ------------------------------------------------------------------ moves, callable from any task
+
+    def close(self) -> None:
+        self.open = False
+        self.closed = True
+        self.buffer.stop()
+        self.writer.lose()
+        self.interrupt()
+
+    def close_when_done(self) -> None:
+        self.open = False
+        self.buffer.stop()
+        self.interrupt()
+
+    def close_when_idle(self) -> None:
+        self.stopping = True
+        self.interrupt()
+
+    def set_terminator(self, terminator: Terminator) -> None:
+        self.buffer.terminator = terminator
+        if not self._delivering:
+            self.interrupt()  # it may end what is already buffered
+
+    def interrupt(self) -> None:
+        """Have `run` look at the state of things before it waits for input, or for more of it."""
+        self._news = True
+        if self._listening and self._interrupt is not None:
+            self._interrupt.cancel()
+
+    def flush(self) -> None:
+        """Let the writer send what is queued, unless more is coming in a moment."""
+        if self._corked or self.nursery is None:
+            return
+        if self._writing:
+            self.writer.wake()
+        elif not self.writer.idle:
+            self._writing = True
+            self.nursery.start_soon(self.writer.run)
+
+    # ------------------------------------------------------------------ the conversation
+
+    async def run(self) -> None:
+        self.buffer.max_frame_bytes = self._handler.max_frame_bytes
+        self._ticket = ticket = current_alarm().ticket(self)
+        failure: BaseException | None = None
+        try:
+            try:
+                async with trio.open_nursery() as self.nursery:
+                    self.flush()
+                    await self._call(self._handler.handle_connect)
+                    await self._converse()
+                    await self._finish()
+                    self.nursery.cancel_scope.cancel()
+            except BaseExceptionGroup as group:
+                # The nursery is ours, and so is its group: what one task alone raised is raised as itself.
+                failure = group.exceptions[0] if len(group.exceptions) == 1 else group
+            if failure is not None:
+                raise failure
+        finally:
+            ticket.give_back()
+            self.close()
+            await close_now(self.stream)
+            await self.writer.aclose()
+            await self._call(self._handler.handle_close)
+
+    async def _converse(self) -> None:
+        chunk = None
+        while self.open:
+            self._news = False
+            if chunk is not None:
+                await self._handle_chunk(chunk)
+            await self._handle_news()
+            chunk = None
+            with trio.CancelScope() as self._interrupt:
+                while not self._news:  # closing is news, too
+                    chunk = await self._receive()
+                    if self._news:
+                        break
+                    await self._handle_chunk(chunk)
+                    chunk = None
+
+    async def _receive(self) -> bytes | bytearray:
+        """The next chunk; b"" at end of file."""
+        self._listening = True
+        self._note_waiting()
+        try:
+            if self._eof:
+                await trio.sleep_forever()
+            return await self.stream.receive_some(self._handler.ac_in_buffer_size)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self.close()
+            return b""
+        finally:
+            self._listening = False
+
+    async def _handle_chunk(self, chunk: bytes | bytearray) -> None:
+        if self._due != "write":
+            self._due = None
+        if chunk:
+            self.buffer.feed(chunk)
+        else:
+            self._eof = True
+            self.buffer.feed_eof()
+        await self._deliver()
+        if self.buffer.frame_bytes <= len(chunk):
+            self._frame_since = None  # the present frame, if any, began within this chunk
+        if self._eof and self.open:
+            await self._call(self._handler.handle_eof)
+        if self.stopping and not self._in_message():
+            self.close_when_done()
+
+    async def _handle_news(self) -> None:
+        """Do what there is to be done besides handling chunks."""
+        if (failure := self.writer.failure) is not None:
+            self.writer.failure = None
+            await self._error(failure)
+            self.close()
+        if (due := self._due) is not None:
+            self._due = self._frame_since = None
+            await self._call(self._handler.handle_timeout, due)
+            if due == "write":
+                self.close()
+        await self._deliver()
+        if self.stopping and not self._in_message():
+            self.close_when_done()
+
+    async def _finish(self) -> None:
+        """Send what is queued; then end our side, and wait a little for the peer to end its own."""
+        self.flush()
+        await self.writer.flushed()
+        await self._handle_news()
+        if self.closed:
+            return
+        with trio.move_on_after(self._handler.linger_timeout), suppress(trio.BrokenResourceError):
+            if self.writer.sent_bytes and not self._eof and isinstance(self.stream, trio.abc.HalfCloseableStream):
+                await self.stream.send_eof()
+                while await self.stream.receive_some(self._handler.ac_in_buffer_size):
+                    pass
+            await self.stream.aclose()
+
+    # ------------------------------------------------------------------ callbacks
+
+    async def _deliver(self) -> None:
+        """Hand what the buffer holds to the callbacks, as long as the conversation is open."""
+        collect = self._handler.collect_incoming_data
+        found = self._handler.found_terminator
+        frames = 0
+        self._corked = self._delivering = True
+        try:
+            while self.open and (batch := await self._next_batch()) is not None:
+                pieces, ended = batch
+                frames += length_hint(pieces) if ended else 0
+                for data in pieces:
+                    if data:
+                        try:
+                            if (reply := collect(data)) is not None:
+                                await self._settle(reply)
+                        except Exception as exc:
+                            await self._error(exc)
+                        if not self.open:
+                            break
+                    if ended:
+                        try:
+                            if (reply := found()) is not None:
+                                await self._settle(reply)
+                        except Exception as exc:
+                            await self._error(exc)
+                if self.writer.overfull:
+                    await self._settle(self.writer.below_low())
+                if frames >= _FRAMES_PER_TURN:
+                    frames = 0
+                    await trio.lowlevel.checkpoint()
+        finally:
+            self._corked = self._delivering = False
+            self.flush()
+
+    async def _next_batch(self) -> Batch | None:
+        try:
+            return self.buffer.next_batch()
+        except FrameTooLong:
+            policy = self._handler.on_oversize
+            if policy != "close":
+                await self._call(self._handler.handle_oversize)
+            if policy == "skip":
+                self.buffer.skip_frame()
+                return self.buffer.next_batch()
+            self.close_when_done()
+            return None
+
+    async def _call(self, callback: Callable[..., Reply], *args: object) -> None:
+        try:
+            if (reply := callback(*args)) is not None:
+                await self._settle(reply)
+        except Exception as exc:
+            await self._error(exc)
+
+    async def _settle(self, reply: Reply) -> None:
+        """Await what a callback gave back, and meanwhile let output go."""
+        if not inspect.isawaitable(reply):
+            return  # a callback of the old days that returned something
+        corked, self._corked = self._corked, False
+        self.flush()
+        try:
+            await reply
+        finally:
+            self._corked = corked
+
+    async def _error(self, exc: Exception) -> None:
+        if self.writer.lost and isinstance(exc, trio.BrokenResourceError):
+            return  # drain() told a callback that the peer is gone: that is no fault of the handler's
+        if (reply := self._handler.handle_error(exc)) is not None:
+            await self._settle(reply)
+
+    # ------------------------------------------------------------------ timeouts
+
+    def _in_message(self) -> bool:
+        return self.buffer.mid_frame or not self._handler.between_messages()
+
+    def _note_waiting(self) -> None:
+        """Note since when input is waited for, and have the alarm look when it has been too long."""
+        now = self._waiting_since = trio.current_time()
+        if not self._in_message():
+            self._frame_since = None
+        elif self._frame_since is None:
+            self._frame_since = now
+        self._look_at(min(self._idle_deadline(now), self._message_deadline()))
+
+    def _note_output(self) -> None:
+        if self.writer.failure is not None:
+            self.interrupt()
+        else:
+            self._look_at(self._write_deadline())
+
+    def _look_at(self, deadline: float) -> None:
+        if self._ticket is not None:
+            self._ticket.look(deadline)
+
+    def _idle_deadline(self, now: float) -> float:
+        since = max(self._waiting_since, self.writer.idle_since) if self.writer.idle else now
+        return since + self._handler.idle_timeout
+
+    def _message_deadline(self) -> float:
+        return math.inf if self._frame_since is None else self._frame_since + self._handler.message_timeout
+
+    def _write_deadline(self) -> float:
+        return self.writer.sending_since + self._handler.write_timeout
+
+    def ring(self, now: float) -> float:
+        """See which timeout has passed; called by the alarm."""
+        if now >= self._write_deadline():
+            self.writer.lose()
+            self._timed_out("write")
+        elif self._listening and now >= self._message_deadline():
+            self._timed_out("message")
+        elif self._listening and now >= self._idle_deadline(now):
+            self._timed_out("idle")
+        elif self._listening:
+            return min(self._write_deadline(), self._message_deadline(), self._idle_deadline(now))
+        else:
+            return self._write_deadline()
+        return math.inf
+
+    def _timed_out(self, kind: TimeoutKind) -> None:
+        self._due = kind
+        self.interrupt()
