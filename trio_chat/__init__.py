@@ -1,0 +1,16 @@
+"""asynchat for Trio: network protocols as a conversation of terminators."""
+
+from ._buffer import Batch as Batch, TerminatorBuffer as TerminatorBuffer
+from ._chat import AsyncChat as AsyncChat
+from ._errors import FrameTooLong as FrameTooLong
+from ._handler import OversizePolicy as OversizePolicy, Reply as Reply, TimeoutKind as TimeoutKind
+from ._producers import BinaryFile as BinaryFile, MoreProducer as MoreProducer, Producer as Producer
+from ._serve import (
+    serve_listeners as serve_listeners,
+    serve_ssl_over_tcp as serve_ssl_over_tcp,
+    serve_tcp as serve_tcp,
+    serve_unix as serve_unix,
+)
+from ._server import HandlerFactory as HandlerFactory, ServeOptions as ServeOptions
+from ._streams import Address as Address
+from ._terminators import Terminator as Terminator

@@ -1,0 +1,81 @@
+"""How many connections there may be, in total and from one peer."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable
+
+import trio
+
+from ._streams import close_now
+
+
+class Admission:
+    """Counts connections, and lets a listener accept only while there is room.
+
+    The total is kept *before* accept: when it is reached nobody accepts, and further clients wait in the listener's
+    backlog. Who a peer is can only be known after accept, so its limit is kept there, before anything else happens.
+    """
+
+    def __init__(self, max_total: int | None, max_per_peer: int | None) -> None:
+        for name, limit in (("max_connections", max_total), ("max_connections_per_peer", max_per_peer)):
+            if limit is not None and limit < 1:
+                raise ValueError(f"{name} must be at least 1, or None for no limit; got {limit}")
+        self._max_total = max_total
+        self._max_per_peer = max_per_peer
+        self._total = 0
+        self._per_peer: Counter[Hashable] = Counter()
+        self._accepting: set[trio.CancelScope] = set()
+        self._places = trio.lowlevel.ParkingLot()
+
+    @property
+    def _full(self) -> bool:
+        return self._max_total is not None and self._total >= self._max_total
+
+    async def accept(self, listener: trio.abc.Listener[trio.abc.Stream]) -> trio.abc.Stream:
+        """Accept a connection as soon as there is a place for it, and give it that place, until `leave`.
+
+        Several listeners may wait for a client at once: the one that fills the last place calls the others back. If
+        cancelled, no connection has been accepted.
+        """
+        while True:
+            await self._wait_for_place()
+            with trio.CancelScope() as scope:
+                self._accepting.add(scope)
+                try:
+                    stream = await listener.accept()
+                finally:
+                    self._accepting.discard(scope)
+            if not scope.cancelled_caught:
+                break
+        try:
+            await self._wait_for_place()  # another listener may have filled the last one in the same turn
+        except BaseException:
+            await close_now(stream)
+            raise
+        self._total += 1
+        if self._full:
+            for scope in self._accepting:
+                scope.cancel()
+        return stream
+
+    async def _wait_for_place(self) -> None:
+        while self._full:
+            await self._places.park()
+
+    def leave(self) -> None:
+        """Give the place back."""
+        self._total -= 1
+        self._places.unpark_all()
+
+    def enter_from(self, host: Hashable) -> bool:
+        """Count a connection from `host`, until `leave_from`; False, and not counted, if there are too many already."""
+        if self._max_per_peer is not None and self._per_peer[host] >= self._max_per_peer:
+            return False
+        self._per_peer[host] += 1
+        return True
+
+    def leave_from(self, host: Hashable) -> None:
+        self._per_peer[host] -= 1
+        if not self._per_peer[host]:
+            del self._per_peer[host]

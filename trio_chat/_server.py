@@ -1,0 +1,164 @@
+"""Serving: listeners that accept, connections that live and end for themselves, and a stop with a deadline.
+
+    accepting    every listener has a task that accepts a connection whenever there is room (see `_admission.py`)
+    stopping     nobody accepts; connections close as soon as no message is in progress
+    cancelled    `shutdown_grace` seconds later whatever is left is cancelled, which closes its stream without waiting
+                 for anything: no peer can hold the server up
+
+A connection's exception is logged and ends that connection alone.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Callable, Sequence
+from typing import TypeAlias, TypedDict, TypeVar
+
+import trio
+
+from ._admission import Admission
+from ._chat import AsyncChat
+from ._streams import Address, close_now, peer_address
+
+logger = logging.getLogger("trio_chat.server")
+
+#: Takes the stream of a new connection and gives its handler; a subclass of `AsyncChat` is one.
+HandlerFactory: TypeAlias = Callable[[trio.abc.Stream], AsyncChat]
+
+ListenerT = TypeVar("ListenerT", bound=trio.abc.Listener[trio.abc.Stream])
+
+_OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
+_RETRY_SECONDS = 0.1
+
+
+class ServeOptions(TypedDict, total=False):
+    """The options that all `serve_…` functions take."""
+
+    #: How many connections there may be at once, 10,000 by default; further clients wait in the backlog. None: any
+    #: number.
+    max_connections: int | None
+    #: How many of them from one address; further ones are closed as soon as they are accepted. None, the default: any
+    #: number. Behind a proxy all connections come from the proxy's address.
+    max_connections_per_peer: int | None
+    #: Set this event to stop gracefully.
+    stop: trio.Event
+    #: How many seconds connections have to finish when stopping. 10 by default.
+    shutdown_grace: float
+    #: How many seconds a client has for the TLS handshake. 10 by default.
+    handshake_timeout: float
+
+
+class Server:
+    def __init__(
+        self,
+        handler_factory: HandlerFactory,
+        *,
+        max_connections: int | None = 10_000,
+        max_connections_per_peer: int | None = None,
+        stop: trio.Event | None = None,
+        shutdown_grace: float = 10.0,
+        handshake_timeout: float = 10.0,
+    ) -> None:
+        if not callable(handler_factory):
+            raise TypeError(
+                f"a handler factory is a callable that takes the stream and gives an AsyncChat; got {handler_factory!r}"
+            )
+        self._handler_factory = handler_factory
+        self._admission = Admission(max_connections, max_connections_per_peer)
+        self._stop = stop
+        self._shutdown_grace = shutdown_grace
+        self._handshake_timeout = handshake_timeout
+        self._chats: set[AsyncChat] = set()
+        self._stopping = False
+
+    async def serve(self, listeners: Sequence[ListenerT], task_status: trio.TaskStatus[Sequence[ListenerT]]) -> None:
+        try:
+            async with trio.open_nursery() as connections:
+                async with trio.open_nursery() as accepting:
+                    for listener in listeners:
+                        accepting.start_soon(self._accept_from, listener, connections)
+                    task_status.started(listeners)
+                    if self._stop is not None:
+                        await self._stop.wait()
+                        accepting.cancel_scope.cancel()
+                for listener in listeners:
+                    await listener.aclose()
+                self._stop_chats()
+                connections.cancel_scope.deadline = trio.current_time() + self._shutdown_grace
+            if connections.cancel_scope.cancelled_caught:
+                logger.warning("cut off the connections that had not finished after %g seconds", self._shutdown_grace)
+        finally:
+            for listener in listeners:
+                await close_now(listener)
+
+    def _stop_chats(self) -> None:
+        self._stopping = True
+        for chat in self._chats:
+            chat.close_when_idle()
+
+    async def _accept_from(self, listener: trio.abc.Listener[trio.abc.Stream], connections: trio.Nursery) -> None:
+        """Accept until the listener is closed, which anyone may do to stop the server."""
+        exhausted = False
+        while True:
+            try:
+                stream = await self._admission.accept(listener)
+            except trio.ClosedResourceError:
+                return
+            except OSError as exc:
+                if exc.errno not in _OUT_OF_RESOURCES:
+                    raise
+                if not exhausted:
+                    exhausted = True
+                    logger.error("cannot accept connections for the moment: %s", exc)
+                await trio.sleep(_RETRY_SECONDS)  # clients wait in the backlog
+                continue
+            if exhausted:
+                exhausted = False
+                logger.info("accepting connections again")
+            connections.start_soon(self._serve_admitted, stream)
+
+    async def _serve_admitted(self, stream: trio.abc.Stream) -> None:
+        try:
+            peer = peer_address(stream)
+            host = peer[0] if isinstance(peer, tuple) else None
+            if host is None:
+                await self._serve_one(stream, peer)
+            elif self._admission.enter_from(host):
+                try:
+                    await self._serve_one(stream, peer)
+                finally:
+                    self._admission.leave_from(host)
+            else:
+                logger.warning("refused a connection from %s: it has too many already", host)
+        finally:
+            self._admission.leave()
+            await close_now(stream)
+
+    async def _serve_one(self, stream: trio.abc.Stream, peer: Address | None) -> None:
+        try:
+            if isinstance(stream, trio.SSLStream) and not await self._shake_hands(stream, peer):
+                return
+            chat = self._handler_factory(stream)
+            if not isinstance(chat, AsyncChat):
+                raise TypeError(f"the handler factory {self._handler_factory!r} returned {chat!r}, not an AsyncChat")
+            self._chats.add(chat)
+            try:
+                if self._stopping:
+                    chat.close_when_idle()
+                await chat.run()
+            finally:
+                self._chats.discard(chat)
+        except Exception:
+            logger.exception("the handler of the connection from %s failed", peer)
+
+    async def _shake_hands(self, stream: trio.SSLStream[trio.abc.Stream], peer: Address | None) -> bool:
+        with trio.move_on_after(self._handshake_timeout):
+            try:
+                await stream.do_handshake()
+            except trio.BrokenResourceError as exc:
+                logger.info("TLS handshake with %s failed: %s", peer, exc.__cause__ or exc)
+                return False
+            return True
+        logger.info("TLS handshake with %s timed out", peer)
+        return False
