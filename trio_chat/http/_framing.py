@@ -1,0 +1,69 @@
+"""What a head says about the rest of the message and of the connection. Each check names its section."""
+
+from __future__ import annotations
+
+import re
+
+from ._errors import HTTPError
+from ._head import Head
+
+# RFC 9112, section 3.2; RFC 3986, section 3.2.2: reg-name and IPv4 addresses, or an IP literal; then a port.
+_host = re.compile(r"(?:\[[0-9A-Za-z:.~_!$&'()*+,;=-]++\]|[0-9A-Za-z.~_!$&'()*+,;=%-]++)(?::[0-9]*+)?")
+# RFC 9112, section 3.2: the four forms of a target.
+_absolute_form = re.compile(r"https?://([^/?]++)", re.IGNORECASE)
+_MAX_LENGTH_DIGITS = 18  # fewer than int() refuses, more than anyone sends
+
+
+def check_routing(head: Head) -> None:
+    """Raise HTTPError unless target and Host agree with RFC 9112, section 3.2."""
+    hosts = head.headers.get_all("host")
+    if len(hosts) > 1 or (not hosts and head.minor_version > 0):
+        raise HTTPError(400, "a request has exactly one Host")
+    if hosts and not _host.fullmatch(hosts[0]):
+        raise HTTPError(400, "invalid Host")
+    if head.method == "CONNECT":
+        raise HTTPError(501, "this server is no proxy")  # RFC 9110, section 9.3.6
+    if head.target.startswith("/"):
+        return
+    if head.target == "*":
+        if head.method != "OPTIONS":
+            raise HTTPError(400, "the target * is for OPTIONS")
+        return
+    authority = _absolute_form.match(head.target)
+    if authority is None or not _host.fullmatch(authority[1]):
+        raise HTTPError(400, "invalid request target")
+
+
+def body_length(head: Head, *, max_body_bytes: int) -> int:
+    """How many bytes of body follow. RFC 9112, section 6."""
+    lengths = head.headers.get_all("content-length")
+    if "transfer-encoding" in head.headers:
+        if lengths:  # section 6.3, number 3: an attempt at request smuggling, or a broken client
+            raise HTTPError(400, "both Content-Length and Transfer-Encoding")
+        if head.minor_version == 0:  # section 6.1
+            raise HTTPError(400, "Transfer-Encoding in HTTP/1.0")
+        raise HTTPError(501, "transfer codings are not implemented")
+    if not lengths:
+        return 0  # section 6.3, number 7
+    length = lengths[0]
+    if len(lengths) > 1 or not (length.isascii() and length.isdigit()):  # section 6.3, number 5
+        raise HTTPError(400, "invalid Content-Length")
+    if len(length.lstrip("0")) > _MAX_LENGTH_DIGITS or int(length) > max_body_bytes:
+        raise HTTPError(413)
+    return int(length)
+
+
+def keeps_alive(head: Head) -> bool:
+    """Whether the client wants to go on after the response. RFC 9112, section 9.3."""
+    options = {option.strip().lower() for option in head.headers.get("connection", "").split(",")}
+    return "close" not in options and (head.minor_version > 0 or "keep-alive" in options)
+
+
+def expects_continue(head: Head) -> bool:
+    """Whether the client waits for "100 Continue". RFC 9110, section 10.1.1."""
+    expectation = head.headers.get("expect")
+    if expectation is None or head.minor_version == 0:
+        return False
+    if expectation.lower() != "100-continue":
+        raise HTTPError(417)
+    return True

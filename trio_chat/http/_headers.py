@@ -1,0 +1,76 @@
+"""Header fields: case-insensitive, several values, nothing lost. RFC 9110, section 5."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TypeAlias
+
+#: What a response's header fields can be given as.
+HeadersLike: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
+
+TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"  # RFC 9110, section 5.6.2
+FIELD_TEXT = rb"[\t\x20-\x7e\x80-\xff]*+"  # section 5.5, with the blanks around the value
+
+_name = re.compile(TOKEN)
+_value = re.compile(FIELD_TEXT)
+
+
+class Headers(Mapping[str, str]):
+    """The fields of a message: `raw` in order and as they were sent, the mapping by lower-case name.
+
+    A field that came on several lines reads as one, joined with a comma, which is what it means (RFC 9110, section
+    5.3); `get_all` gives the lines. Bytes are read and written as ISO-8859-1, so that none is lost.
+    """
+
+    __slots__ = ("_lines", "raw")
+
+    def __init__(self, fields: HeadersLike = ()) -> None:
+        """Raises TypeError or ValueError for a name that is no token, or a value with CR, LF, NUL or such."""
+        pairs = fields.items() if isinstance(fields, Mapping) else fields
+        self._take([(_encoded(name, _name, "name"), _encoded(value, _value, "value")) for name, value in pairs])
+
+    def _take(self, raw: list[tuple[bytes, bytes]]) -> None:
+        self.raw = raw
+        self._lines: dict[bytes, list[bytes]] = {}
+        for name, value in raw:
+            self._lines.setdefault(name.lower(), []).append(value)
+
+    @classmethod
+    def from_raw(cls, raw: list[tuple[bytes, bytes]]) -> Headers:
+        """Headers of fields that are known to be valid."""
+        headers = cls.__new__(cls)
+        headers._take(raw)
+        return headers
+
+    def __getitem__(self, name: str) -> str:
+        try:
+            lines = self._lines[name.lower().encode("latin-1")]
+        except UnicodeEncodeError:
+            raise KeyError(name) from None
+        return b", ".join(lines).decode("latin-1")
+
+    def __iter__(self) -> Iterator[str]:
+        return (name.decode("latin-1") for name in self._lines)
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def get_all(self, name: str) -> list[str]:
+        """The values of all lines of `name`, in order; an empty list if there is none."""
+        return [value.decode("latin-1") for value in self._lines.get(name.lower().encode("latin-1", "ignore"), ())]
+
+    def __repr__(self) -> str:
+        return f"Headers({[(name.decode('latin-1'), value.decode('latin-1')) for name, value in self.raw]!r})"
+
+
+def _encoded(text: object, grammar: re.Pattern[bytes], what: str) -> bytes:
+    if not isinstance(text, str):
+        raise TypeError(f"a header field's {what} is a str; got {text!r}")
+    try:
+        encoded = text.encode("latin-1")
+    except UnicodeEncodeError:
+        raise ValueError(f"a header field's {what} is limited to ISO-8859-1; got {text!r}") from None
+    if not grammar.fullmatch(encoded):
+        raise ValueError(f"not a header field's {what}: {text!r}")
+    return encoded.strip(b" \t")

@@ -1,0 +1,85 @@
+"""A request as the application sees it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from .. import Address
+from ._errors import HTTPError
+from ._head import Head
+from ._headers import Headers
+from ._multi import Form
+
+_FORM_TYPE = "application/x-www-form-urlencoded"
+_MAX_FORM_FIELDS = 1000
+
+
+class Request:
+    """One request. Its body has been received when the application gets it.
+
+    Attributes:
+        method: as sent, usually upper case.
+        target: as sent.
+        path: of the target, decoded (percent-encoding, then UTF-8; what is no UTF-8 becomes U+FFFD); "*" for "*".
+        query: of the target, behind the question mark, as sent.
+        http_version: "1.1" or "1.0".
+        headers: see `Headers`.
+        client: the address of the client, as `socket.getpeername()` gives it; None if the stream has no socket.
+        scheme: "http", or "https" over TLS.
+    """
+
+    __slots__ = ("_body", "client", "headers", "http_version", "method", "path", "query", "scheme", "target")
+
+    def __init__(self, head: Head, body: bytes, *, client: Address | None = None, scheme: str = "http") -> None:
+        self.method = head.method
+        self.target = head.target
+        self.http_version = f"1.{min(head.minor_version, 1)}"
+        self.headers: Headers = head.headers
+        self.client = client
+        self.scheme = scheme
+        self._body = body
+        origin = head.target if head.target.startswith(("/", "*")) else _origin_of(head.target)
+        path, _, self.query = origin.partition("?")
+        self.path = unquote(path)
+
+    async def read(self) -> bytes:
+        """The whole body."""
+        return self._body
+
+    async def stream(self) -> AsyncIterator[bytes]:
+        """The body, piece by piece, without empty pieces."""
+        if self._body:
+            yield self._body
+
+    async def json(self) -> Any:
+        """What the body is in JSON. Raises HTTPError with 400 if it is none."""
+        try:
+            return json.loads(await self.read())
+        except (ValueError, RecursionError):
+            raise HTTPError(400, "the body is not JSON") from None
+
+    async def form(self) -> Form:
+        """The fields of a form sent as application/x-www-form-urlencoded, in UTF-8.
+
+        Raises HTTPError: 415 if the body is of another type, 400 if it has more than 1,000 fields.
+        """
+        content_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if content_type != _FORM_TYPE:
+            raise HTTPError(415, f"this form is taken as {_FORM_TYPE}")
+        body = (await self.read()).decode("utf-8", "replace")
+        try:
+            return Form(parse_qsl(body, keep_blank_values=True, max_num_fields=_MAX_FORM_FIELDS))
+        except ValueError:
+            raise HTTPError(400, "the form has too many fields") from None
+
+    def __repr__(self) -> str:
+        return f"<Request {self.method} {self.target}>"
+
+
+def _origin_of(target: str) -> str:
+    """The origin form of a target in absolute form. RFC 9112, section 3.2.2."""
+    parts = urlsplit(target)
+    return f"{parts.path or '/'}?{parts.query}"

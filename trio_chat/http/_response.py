@@ -1,0 +1,85 @@
+"""A response, and how it is put into bytes."""
+
+from __future__ import annotations
+
+import time
+from email.utils import formatdate
+from functools import lru_cache
+from http import HTTPStatus
+
+from ._headers import Headers, HeadersLike
+
+_OURS = ("content-length", "transfer-encoding")
+_MIN_STATUS, _MAX_STATUS = 200, 599
+
+
+class Response:
+    """An answer with its whole body.
+
+    Args:
+        status: 200 to 599.
+        body: `bytes`, or a `str`, which is sent as UTF-8.
+        headers: a mapping, or pairs if a name comes several times. Content-Length is ours, and refused; Date is added
+            unless it is given; "Connection: close" closes the connection.
+        content_type: the field Content-Type; by default text/plain for a `str`, and none for `bytes`.
+
+    Raises TypeError or ValueError for anything else, and for header fields with CR, LF or NUL.
+    """
+
+    __slots__ = ("body", "headers", "status")
+
+    def __init__(
+        self,
+        status: int = 200,
+        body: bytes | str = b"",
+        headers: HeadersLike = (),
+        content_type: str | None = None,
+    ) -> None:
+        if not _MIN_STATUS <= status <= _MAX_STATUS:
+            raise ValueError(f"the status of a response is {_MIN_STATUS} to {_MAX_STATUS}; got {status!r}")
+        if isinstance(body, str):
+            body = body.encode()
+            content_type = content_type or "text/plain; charset=utf-8"
+        elif not isinstance(body, bytes):
+            raise TypeError(f"the body of a response is bytes or str; got {body!r}")
+        self.status = status
+        self.body = body
+        self.headers = Headers(headers)
+        if any(name in self.headers for name in _OURS):
+            raise ValueError("Content-Length and Transfer-Encoding follow from the body; they cannot be given")
+        if content_type is not None and "content-type" not in self.headers:
+            self.headers = Headers.from_raw([*self.headers.raw, *Headers({"Content-Type": content_type}).raw])
+
+    def encode(self, *, with_body: bool = True, connection: str | None = None) -> bytes:
+        """The response on the wire; `connection` is what to say in the field of that name, unless it is said."""
+        fields = list(self.headers.raw)
+        if "date" not in self.headers:
+            fields.append((b"Date", http_date(int(time.time()))))  # RFC 9110, section 6.6.1
+        if connection and "connection" not in self.headers:
+            fields.append((b"Connection", connection.encode("ascii")))
+        # RFC 9110, sections 15.3.5 and 15.4.5: these have no body, whatever was given. Section 8.6: no length either.
+        if self.status in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED):
+            with_body = False
+        else:
+            fields.append((b"Content-Length", b"%d" % len(self.body)))
+        head = b"".join(
+            [b"HTTP/1.1 %d %b\r\n" % (self.status, _phrase(self.status)), *(b"%b: %b\r\n" % field for field in fields)]
+        )
+        return b"%b\r\n%b" % (head, self.body) if with_body else head + b"\r\n"
+
+    def __repr__(self) -> str:
+        return f"<Response {self.status}, {len(self.body)} bytes>"
+
+
+@lru_cache(maxsize=1)
+def http_date(timestamp: int) -> bytes:
+    """A time in the form of RFC 9110, section 5.6.7."""
+    return formatdate(timestamp, usegmt=True).encode("ascii")
+
+
+@lru_cache
+def _phrase(status: int) -> bytes:
+    try:
+        return HTTPStatus(status).phrase.encode("ascii")
+    except ValueError:
+        return b""
