@@ -1,0 +1,44 @@
+"""Answers every line with the same line. Try it with: nc localhost 12345"""
+
+import argparse
+import sys
+
+import trio
+
+from trio_chat import AsyncChat, serve_tcp
+
+
+class Echo(AsyncChat):
+    terminator = (b"\r\n", b"\n")  # whichever the client types
+    max_frame_bytes = 1024
+    on_oversize = "skip"
+
+    def found_terminator(self) -> None:
+        line = self._get_data()
+        self.push(line + b"\n")
+        if line == b"quit":
+            self.close_when_done()
+
+    def handle_oversize(self) -> None:
+        self.discard_line()
+        self.push(b"that line was too long\n")
+
+    def discard_line(self) -> None:
+        self._get_data()
+
+
+async def main(host: str, port: int) -> None:
+    async with trio.open_nursery() as nursery:
+        (listener, *_) = await nursery.start(lambda task_status: serve_tcp(Echo, port, host=host, task_status=task_status))
+        print(f"listening on {host}, port {listener.socket.getsockname()[1]}", flush=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=12345)
+    options = parser.parse_args()
+    try:
+        trio.run(main, options.host, options.port)
+    except KeyboardInterrupt:
+        sys.exit("stopped")
