@@ -110,12 +110,11 @@ class AsyncChat(Handler):
 
         Raises:
             TypeError: for what is not bytes-like.
-            trio.ClosedResourceError: after `close` or `close_when_done`.
+            trio.ClosedResourceError: after `close` or `close_when_done`; see `closing`.
         """
         data = as_bytes(data, "push()")
         self._check_open("push()")
-        self._connection.writer.push(data)
-        self._connection.flush()
+        self._connection.push(data)
 
     def push_with_producer(self, producer: Producer) -> None:
         """Queue everything that `producer` will give: it is asked for more whenever what came before has been sent.
@@ -129,12 +128,16 @@ class AsyncChat(Handler):
         """
         source = Source(producer, self.ac_out_buffer_size)
         self._check_open("push_with_producer()")
-        self._connection.writer.push_source(source)
-        self._connection.flush()
+        self._connection.push_source(source)
 
     def _check_open(self, what: str) -> None:
         if not self._connection.open:
             raise trio.ClosedResourceError(f"{what} after close() or close_when_done()")
+
+    @property
+    def queued_bytes(self) -> int:
+        """How many bytes are queued, including those being sent. What producers will give is not counted."""
+        return self._connection.writer.queued_bytes
 
     async def drain(self) -> None:
         """Wait until no more than `low_water_bytes` are queued.
@@ -171,6 +174,14 @@ class AsyncChat(Handler):
     def close_when_idle(self) -> None:
         """Close when what is queued has been sent and no message is in progress: see `between_messages`."""
         self._connection.close_when_idle()
+
+    @property
+    def closing(self) -> bool:
+        """Whether `close` or `close_when_done` was called, by whomever: then nothing can be pushed any more.
+
+        Ask before pushing from another connection's task.
+        """
+        return not self._connection.open
 
     @property
     def closing_when_idle(self) -> bool:

@@ -38,6 +38,7 @@ from ._writer import Writer
 if TYPE_CHECKING:
     from ._alarm import Ticket
     from ._handler import Handler, Reply, TimeoutKind
+    from ._producers import Source
     from ._terminators import Terminator
 
 _FRAMES_PER_TURN = 256  # after so many frames of one chunk other tasks have their turn
@@ -116,6 +117,19 @@ class Connection:
         if self._listening and self._interrupt is not None:
             self._interrupt.cancel()
 
+    def push(self, data: bytes) -> None:
+        self.writer.push(data)
+        self._note_queued()
+
+    def push_source(self, source: Source) -> None:
+        self.writer.push_source(source)
+        self._note_queued()
+
+    def _note_queued(self) -> None:
+        if self.writer.overfull:
+            self.buffer.stop()  # _deliver pauses before the next frame
+        self.flush()
+
     def flush(self) -> None:
         """Let the writer send what is queued, unless more is coming in a moment."""
         if self._corked or self.nursery is None:
@@ -191,8 +205,8 @@ class Connection:
             self._eof = True
             self.buffer.feed_eof()
         await self._deliver()
-        if self.buffer.frame_bytes <= len(chunk):
-            self._frame_since = None  # the present frame, if any, began within this chunk
+        if self.buffer.frame_bytes < len(chunk):
+            self._frame_since = None  # part of the chunk ended another frame: the present one, if any, began within it
         if self._eof and self.open:
             await self._call(self._handler.handle_eof)
         if self.stopping and not self._in_message():

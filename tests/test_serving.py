@@ -1,0 +1,316 @@
+"""Serving: isolation, limits, exhaustion, graceful stop."""
+
+from __future__ import annotations
+
+import errno
+import logging
+from functools import partial
+
+import pytest
+import trio
+import trio.testing
+from support import MemoryListener, RecordingChat, receive_all, receive_exactly
+
+from trio_chat import AsyncChat, ServeOptions, serve_listeners, serve_tcp
+
+
+class Boom(Exception):
+    pass
+
+
+class Line(AsyncChat):
+    """Answers a line; fails, hangs or quits on demand."""
+
+    terminator = b"\n"
+
+    async def found_terminator(self) -> None:
+        line = self._get_data()
+        if line == b"fail":
+            raise Boom
+        if line == b"hang":
+            await trio.sleep_forever()
+        if line == b"slow":
+            await trio.sleep(5)
+        self.push(line + b"\n")
+
+
+async def ask(client: trio.abc.Stream, line: bytes) -> None:
+    await client.send_all(line + b"\n")
+    assert await receive_exactly(client, len(line) + 1) == line + b"\n"
+
+
+async def connect(listener: trio.SocketListener) -> trio.SocketStream:
+    host, port = listener.socket.getsockname()[:2]
+    return await trio.open_tcp_stream(host, port)
+
+
+def records(caplog: pytest.LogCaptureFixture) -> list[tuple[str, int]]:
+    return [(record.name, record.levelno) for record in caplog.records]
+
+
+async def test_tcp_on_a_free_port(nursery: trio.Nursery) -> None:
+    (listener,) = await nursery.start(partial(serve_tcp, Line, 0, host="127.0.0.1"))
+    async with await connect(listener) as client:
+        await ask(client, b"hello")
+    nursery.cancel_scope.cancel()
+
+
+async def test_one_connections_exception_ends_that_connection_alone(
+    nursery: trio.Nursery, caplog: pytest.LogCaptureFixture
+) -> None:
+    (listener,) = await nursery.start(partial(serve_tcp, Line, 0, host="127.0.0.1"))
+    async with await connect(listener) as good, await connect(listener) as bad:
+        await ask(good, b"before")
+        peer = bad.socket.getsockname()
+        await bad.send_all(b"fail\n")
+        assert await bad.receive_some() == b""
+        await ask(good, b"after")
+        async with await connect(listener) as another:
+            await ask(another, b"new")
+    (record,) = caplog.records
+    assert record.name == "trio_chat.server"
+    assert record.levelno == logging.ERROR
+    assert str(peer) in record.getMessage()
+    assert record.exc_info is not None
+    assert record.exc_info[0] is Boom
+    nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("result", [None, RecordingChat])
+async def test_a_factory_that_gives_no_handler_is_logged(
+    nursery: trio.Nursery, caplog: pytest.LogCaptureFixture, result: object
+) -> None:
+    listener = MemoryListener()
+    factory = lambda stream: result  # noqa: E731
+    await nursery.start(serve_listeners, factory, [listener])
+    assert await receive_all(await listener.connect()) == b""
+    assert "not an AsyncChat" in str(caplog.records[0].exc_info)
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_factory_that_raises_is_logged(nursery: trio.Nursery, caplog: pytest.LogCaptureFixture) -> None:
+    def factory(stream: trio.abc.Stream) -> AsyncChat:
+        raise Boom
+
+    listener = MemoryListener()
+    await nursery.start(serve_listeners, factory, [listener])
+    for _ in range(2):
+        assert await receive_all(await listener.connect()) == b""
+    assert records(caplog) == [("trio_chat.server", logging.ERROR)] * 2
+    nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    ("factory", "options", "error"),
+    [
+        (None, {}, TypeError),
+        (Line, {"max_connections": 0}, ValueError),
+        (Line, {"max_connections_per_peer": 0}, ValueError),
+        (Line, {"unknown": 1}, TypeError),
+    ],
+)
+async def test_wrong_options_are_refused(
+    factory: type[AsyncChat], options: ServeOptions, error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        await serve_tcp(factory, 0, **options)
+
+
+async def test_a_peer_that_goes_away_midway_is_not_worth_a_log_record(
+    nursery: trio.Nursery, caplog: pytest.LogCaptureFixture
+) -> None:
+    (listener,) = await nursery.start(partial(serve_tcp, Line, 0, host="127.0.0.1"))
+    for sent in [b"", b"half a li", b"line\n", b"slow\nline\n"]:
+        client = await connect(listener)
+        await client.send_all(sent)
+        client.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # closing resets
+        await client.aclose()
+    async with await connect(listener) as client:
+        await ask(client, b"still here")
+    assert caplog.records == []
+    nursery.cancel_scope.cancel()
+
+
+# ---------------------------------------------------------------------- limits
+
+
+async def test_when_the_total_is_reached_nobody_accepts(nursery: trio.Nursery) -> None:
+    listener = MemoryListener()
+    await nursery.start(partial(serve_listeners, Line, [listener], max_connections=2))
+    first, second, third = [await listener.connect() for _ in range(3)]
+    await trio.testing.wait_all_tasks_blocked()
+    assert listener.backlog == 1
+    await ask(second, b"served")
+    await first.aclose()
+    await ask(third, b"served now")
+    assert listener.backlog == 0
+    nursery.cancel_scope.cancel()
+
+
+async def test_the_total_holds_for_all_listeners_together(nursery: trio.Nursery) -> None:
+    listeners = [MemoryListener(), MemoryListener()]
+    await nursery.start(partial(serve_listeners, Line, listeners, max_connections=1))
+    clients = [await listener.connect() for listener in listeners]
+    served = 0
+
+    async def be_served(client: trio.abc.Stream) -> None:
+        nonlocal served
+        await ask(client, b"hello")
+        served += 1
+
+    async with trio.open_nursery() as asking:
+        for client in clients:
+            asking.start_soon(be_served, client)
+        await trio.testing.wait_all_tasks_blocked()
+        assert served == 1
+        for client in clients:
+            await client.send_eof()
+    assert served == 2
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_stop_while_a_connection_waits_for_a_place_loses_no_stream(nursery: trio.Nursery) -> None:
+    listeners = [MemoryListener(), MemoryListener()]
+    clients = [await listener.connect() for listener in listeners]
+    async with trio.open_nursery() as serving:
+        await serving.start(partial(serve_listeners, Line, listeners, max_connections=1))
+        await trio.testing.wait_all_tasks_blocked()
+        serving.cancel_scope.cancel()
+    for client in clients:
+        assert await receive_all(client) == b""
+    nursery.cancel_scope.cancel()
+
+
+async def test_connections_of_one_peer_are_limited(nursery: trio.Nursery, caplog: pytest.LogCaptureFixture) -> None:
+    (listener,) = await nursery.start(partial(serve_tcp, Line, 0, host="127.0.0.1", max_connections_per_peer=2))
+    first, second = await connect(listener), await connect(listener)
+    await ask(first, b"1")
+    await ask(second, b"2")
+    async with await connect(listener) as third:
+        assert await third.receive_some() == b""
+    await ask(first, b"1 again")
+    await first.send_eof()
+    assert await receive_all(first) == b""
+    await first.aclose()
+    await second.aclose()
+    async with await connect(listener) as fourth:
+        await ask(fourth, b"4")
+    assert [record.getMessage() for record in caplog.records] == [
+        "refused a connection from 127.0.0.1: it has too many already"
+    ]
+    nursery.cancel_scope.cancel()
+
+
+async def test_running_out_of_file_descriptors_pauses_accepting_and_loses_nobody(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    listener = MemoryListener([OSError(errno.EMFILE, "Too many open files") for _ in range(50)])
+    client = await listener.connect()
+    await nursery.start(serve_listeners, Line, [listener])
+    await ask(client, b"patience")
+    assert 4.9 < trio.current_time() < 5.1
+    assert [record.getMessage() for record in caplog.records] == [
+        "cannot accept connections for the moment: [Errno 24] Too many open files",
+        "accepting connections again",
+    ]
+    nursery.cancel_scope.cancel()
+
+
+async def test_other_faults_of_a_listener_end_serving() -> None:
+    listener = MemoryListener([OSError(errno.EINVAL, "Invalid argument")])
+    with pytest.raises(ExceptionGroup) as raised:
+        await serve_listeners(Line, [listener])
+    assert raised.group_contains(OSError, match="Invalid argument")
+
+
+# ---------------------------------------------------------------------- stopping
+
+
+async def test_a_graceful_stop_closes_the_idle_at_once_and_lets_the_busy_finish(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    listener, stop = MemoryListener(), trio.Event()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(partial(serve_listeners, Line, [listener], stop=stop))
+        idle, busy, halfway = [await listener.connect() for _ in range(3)]
+        await ask(idle, b"hello")
+        await busy.send_all(b"slow\n")
+        await halfway.send_all(b"half a ")
+        await trio.testing.wait_all_tasks_blocked()
+        stop.set()
+        assert await receive_all(idle) == b""
+        assert trio.current_time() == 0
+        with pytest.raises(trio.BrokenResourceError):
+            await listener.connect()
+        await trio.sleep(1)
+        await halfway.send_all(b"line\n")
+        assert await receive_all(halfway) == b"half a line\n"
+        assert trio.current_time() == 1
+        assert await receive_all(busy) == b"slow\n"
+        assert trio.current_time() == 5
+        for client in (idle, busy, halfway):
+            await client.aclose()
+    assert trio.current_time() == 5
+
+
+async def test_the_deadline_holds_against_a_handler_that_hangs(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    listener, stop = MemoryListener(), trio.Event()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(partial(serve_listeners, Line, [listener], stop=stop, shutdown_grace=3))
+        client = await listener.connect()
+        await client.send_all(b"hang\n")
+        await trio.testing.wait_all_tasks_blocked()
+        stop.set()
+    assert trio.current_time() == 3
+    assert [record.getMessage() for record in caplog.records] == [
+        "cut off the connections that had not finished after 3 seconds"
+    ]
+    assert await receive_all(client) == b""
+
+
+async def test_the_deadline_holds_against_a_peer_that_never_reads() -> None:
+    class Flood(AsyncChat):
+        write_timeout = 3600
+
+        async def handle_connect(self) -> None:
+            while True:
+                self.push(bytes(1_000_000))
+                await self.drain()
+
+    stop = trio.Event()
+    async with trio.open_nursery() as nursery:
+        (listener,) = await nursery.start(
+            partial(serve_tcp, Flood, 0, host="127.0.0.1", stop=stop, shutdown_grace=0.05)
+        )
+        client = await connect(listener)
+        await client.receive_some(1)
+        stop.set()
+    await client.aclose()
+
+
+async def test_closing_the_listeners_stops_gracefully(autojump_clock: trio.testing.MockClock) -> None:
+    listener = MemoryListener()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(serve_listeners, Line, [listener])
+        client = await listener.connect()
+        await client.send_all(b"slow\n")
+        await trio.testing.wait_all_tasks_blocked()
+        await listener.aclose()
+        assert await receive_all(client) == b"slow\n"
+        await client.aclose()
+    assert trio.current_time() == 5
+
+
+async def test_a_cancelled_server_closes_everything() -> None:
+    listener = MemoryListener()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(serve_listeners, Line, [listener])
+        client = await listener.connect()
+        await ask(client, b"hello")
+        nursery.cancel_scope.cancel()
+    assert await receive_all(client) == b""
+    with pytest.raises(trio.BrokenResourceError):
+        await listener.connect()

@@ -1,0 +1,161 @@
+"""Serving over TLS and on Unix sockets."""
+
+from __future__ import annotations
+
+import logging
+import os
+import ssl
+import stat
+from functools import partial
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+import trustme
+from support import MemoryListener, receive_all, receive_exactly
+
+from trio_chat import AsyncChat, serve_listeners, serve_ssl_over_tcp, serve_unix
+
+
+class Echo(AsyncChat):
+    terminator = b"\n"
+
+    def found_terminator(self) -> None:
+        line = self._get_data()
+        self.push(line + b"\n")
+        if line == b"quit":
+            self.close_when_done()
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def server_context(authority: trustme.CA) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost").configure_cert(context)
+    return context
+
+
+@pytest.fixture
+def client_context(authority: trustme.CA) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    return context
+
+
+async def ask(client: trio.abc.Stream, line: bytes) -> None:
+    await client.send_all(line + b"\n")
+    assert await receive_exactly(client, len(line) + 1) == line + b"\n"
+
+
+async def test_tls(nursery: trio.Nursery, server_context: ssl.SSLContext, client_context: ssl.SSLContext) -> None:
+    (listener,) = await nursery.start(partial(serve_ssl_over_tcp, Echo, 0, server_context, host="127.0.0.1"))
+    port = listener.transport_listener.socket.getsockname()[1]
+    tcp = await trio.open_tcp_stream("127.0.0.1", port)
+    client = trio.SSLStream(tcp, client_context, server_hostname="localhost")
+    await ask(client, b"hello")
+    await client.send_all(b"quit\n")
+    assert await receive_all(client) == b"quit\n"  # a truncated TLS stream would raise here
+    await client.aclose()
+    nursery.cancel_scope.cancel()
+
+
+async def test_whoever_speaks_no_tls_disturbs_nobody(
+    nursery: trio.Nursery, server_context: ssl.SSLContext, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    (listener,) = await nursery.start(partial(serve_ssl_over_tcp, Echo, 0, server_context, host="127.0.0.1"))
+    port = listener.transport_listener.socket.getsockname()[1]
+    async with await trio.open_tcp_stream("127.0.0.1", port) as client:
+        await client.send_all(b"GET / HTTP/1.0\r\n\r\n")
+        try:
+            while await client.receive_some():
+                pass
+        except trio.BrokenResourceError:
+            pass
+    (record,) = caplog.records
+    assert record.levelno == logging.INFO
+    assert record.exc_info is None
+    assert "handshake" in record.getMessage()
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_handshake_has_a_time_limit(
+    nursery: trio.Nursery,
+    server_context: ssl.SSLContext,
+    autojump_clock: trio.testing.MockClock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    inner = MemoryListener()
+    await nursery.start(partial(serve_listeners, Echo, [trio.SSLListener(inner, server_context)], handshake_timeout=7))
+    client = await inner.connect()
+    assert await receive_all(client) == b""
+    assert trio.current_time() == 7
+    assert "timed out" in caplog.records[0].getMessage()
+    nursery.cancel_scope.cancel()
+
+
+async def test_unix_socket(nursery: trio.Nursery, tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    async with trio.open_nursery() as serving:
+        await serving.start(partial(serve_unix, Echo, path, mode=0o600))
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        async with await trio.open_unix_socket(path) as client:
+            await ask(client, b"hello")
+        serving.cancel_scope.cancel()
+    assert not path.exists()
+    nursery.cancel_scope.cancel()
+
+
+async def test_the_socket_file_of_a_dead_server_is_replaced(nursery: trio.Nursery, tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    with trio.socket.socket(trio.socket.AF_UNIX) as dead:
+        await dead.bind(str(path))
+    await nursery.start(serve_unix, Echo, path)
+    async with await trio.open_unix_socket(path) as client:
+        await ask(client, b"hello")
+    nursery.cancel_scope.cancel()
+
+
+async def test_the_socket_of_a_living_server_is_left_alone(nursery: trio.Nursery, tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    await nursery.start(serve_unix, Echo, path)
+    with pytest.raises(OSError, match="in use"):
+        await serve_unix(Echo, path)
+    async with await trio.open_unix_socket(path) as client:
+        await ask(client, b"hello")
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "precious"
+    path.write_text("data")
+    with pytest.raises(OSError, match="in use"):
+        await serve_unix(Echo, path)
+    assert path.read_text() == "data"
+
+
+async def test_at_the_end_only_our_own_file_is_removed(nursery: trio.Nursery, tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    async with trio.open_nursery() as serving:
+        await serving.start(serve_unix, Echo, path)
+        path.unlink()
+        path.write_text("another's")
+        serving.cancel_scope.cancel()
+    assert path.read_text() == "another's"
+    nursery.cancel_scope.cancel()
+
+
+async def test_abstract_unix_socket(nursery: trio.Nursery) -> None:
+    name = f"\0trio_chat test {os.getpid()}"
+    await nursery.start(serve_unix, Echo, name)
+    client_socket = trio.socket.socket(trio.socket.AF_UNIX)
+    await client_socket.connect(name)
+    async with trio.SocketStream(client_socket) as client:
+        await ask(client, b"hello")
+    nursery.cancel_scope.cancel()
