@@ -1,7 +1,7 @@
-"""Answers every line with the same line. Try it with: nc localhost 12345"""
+"""Answers every line with the same line, until one says "quit". Try it with: nc localhost 12345"""
 
 import argparse
-import sys
+from functools import partial
 
 import trio
 
@@ -20,16 +20,13 @@ class Echo(AsyncChat):
             self.close_when_done()
 
     def handle_oversize(self) -> None:
-        self.discard_line()
+        self.incoming.clear()
         self.push(b"that line was too long\n")
-
-    def discard_line(self) -> None:
-        self._get_data()
 
 
 async def main(host: str, port: int) -> None:
     async with trio.open_nursery() as nursery:
-        (listener, *_) = await nursery.start(lambda task_status: serve_tcp(Echo, port, host=host, task_status=task_status))
+        (listener, *_) = await nursery.start(partial(serve_tcp, Echo, port, host=host))
         print(f"listening on {host}, port {listener.socket.getsockname()[1]}", flush=True)
 
 
@@ -41,4 +38,4 @@ if __name__ == "__main__":
     try:
         trio.run(main, options.host, options.port)
     except KeyboardInterrupt:
-        sys.exit("stopped")
+        print("stopped")
