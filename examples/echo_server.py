@@ -37,5 +37,5 @@ if __name__ == "__main__":
     options = parser.parse_args()
     try:
         trio.run(main, options.host, options.port)
-    except KeyboardInterrupt:
+    except* KeyboardInterrupt:
         print("stopped")

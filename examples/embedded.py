@@ -41,5 +41,5 @@ if __name__ == "__main__":
     parser.add_argument("--port", type=int, default=8080)
     try:
         trio.run(main, parser.parse_args().port)
-    except KeyboardInterrupt:
+    except* KeyboardInterrupt:
         print("stopped")

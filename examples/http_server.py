@@ -13,7 +13,7 @@ from http.cookies import CookieError, SimpleCookie
 import trio
 
 from trio_chat import serve_tcp
-from trio_chat.http import HTTPRequestHandler, Request, Response
+from trio_chat.http import HTTPError, HTTPRequestHandler, Request, Response
 
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title></head>
@@ -34,35 +34,35 @@ class SiteHandler(HTTPRequestHandler):
         self.log = log
 
     async def handle_request(self, request: Request) -> Response:
-        session = self.session_of(request)
-        visits = self.sessions[session] = self.sessions.get(session, 0) + 1
-        response = await self.page_for(request, visits)
-        if session != cookies_of(request).get("session"):
-            response = with_cookie(response, session)
+        try:
+            response = await self.respond(request)
+        except HTTPError as error:
+            response = Response(error.status, f"{error.detail}\n")
         client = request.client[0] if isinstance(request.client, tuple) else "-"
         self.log.info("%s %s %s %d", client, request.method, request.target, response.status)
         return response
 
-    def session_of(self, request: Request) -> str:
-        session = cookies_of(request).get("session", "")
-        return session if session in self.sessions else secrets.token_urlsafe(16)
-
-    async def page_for(self, request: Request, visits: int) -> Response:
+    async def respond(self, request: Request) -> Response:
         match request.method, request.path:
             case "GET" | "HEAD", "/":
-                return page("Welcome", FORM, visits)
+                return self.page(request, "Welcome", FORM)
             case "POST", "/hello":
                 name = (await request.form()).get("name", "").strip() or "stranger"
-                return page(f"Hello, {name}!", '<p><a href="/">Again</a></p>', visits)
+                return self.page(request, f"Hello, {name}!", '<p><a href="/">Again</a></p>')
             case _, "/" | "/hello":
                 return Response(405, "method not allowed\n", {"Allow": "GET, HEAD" if request.path == "/" else "POST"})
             case _:
                 return Response(404, "not found\n")
 
-
-def page(title: str, content: str, visits: int) -> Response:
-    body = PAGE.format(title=html.escape(title), content=content, visits=visits)
-    return Response(200, body, content_type="text/html; charset=utf-8")
+    def page(self, request: Request, title: str, content: str) -> Response:
+        session = cookies_of(request).get("session")
+        headers = {}
+        if session not in self.sessions:
+            session = secrets.token_urlsafe(16)
+            headers["Set-Cookie"] = f"session={session}; Path=/; HttpOnly; SameSite=Lax"
+        visits = self.sessions[session] = self.sessions.get(session, 0) + 1
+        body = PAGE.format(title=html.escape(title), content=content, visits=visits)
+        return Response(200, body, headers, content_type="text/html; charset=utf-8")
 
 
 def cookies_of(request: Request) -> dict[str, str]:
@@ -70,11 +70,6 @@ def cookies_of(request: Request) -> dict[str, str]:
         return {name: morsel.value for name, morsel in SimpleCookie(request.headers.get("cookie", "")).items()}
     except CookieError:
         return {}
-
-
-def with_cookie(response: Response, session: str) -> Response:
-    cookie = f"session={session}; Path=/; HttpOnly; SameSite=Lax"
-    return Response(response.status, response.body, [*response.headers.items(), ("Set-Cookie", cookie)])
 
 
 async def main(host: str, port: int) -> None:

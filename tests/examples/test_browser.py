@@ -1,0 +1,96 @@
+"""A real browser, driven through ChromeDriver's WebDriver protocol, visits the example site."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from test_examples import running
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMEDRIVER = shutil.which("chromedriver")
+ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # the WebDriver standard's key of an element reference
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not (CHROMIUM and CHROMEDRIVER), reason="chromium and chromedriver are not both installed"),
+]
+
+
+class Browser:
+    def __init__(self, driver: httpx.Client, session: str) -> None:
+        self._driver = driver
+        self._session = session
+
+    def _post(self, command: str, **arguments: object) -> Any:
+        response = self._driver.post(f"/session/{self._session}/{command}", json=arguments)
+        assert response.is_success, response.text
+        return response.json()["value"]
+
+    def open(self, url: str) -> None:
+        self._post("url", url=url)
+
+    def _find(self, selector: str) -> str:
+        element: str = self._post("element", using="css selector", value=selector)[ELEMENT]
+        return element
+
+    def type(self, selector: str, text: str) -> None:
+        self._post(f"element/{self._find(selector)}/value", text=text)
+
+    def click(self, selector: str) -> None:
+        self._post(f"element/{self._find(selector)}/click")
+
+    def text(self, selector: str) -> str:
+        response = self._driver.get(f"/session/{self._session}/element/{self._find(selector)}/text")
+        text: str = response.json()["value"]
+        return text
+
+
+@contextmanager
+def browser(tmp_path: Path) -> Iterator[Browser]:
+    assert CHROMEDRIVER
+    switches = ["headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-dev-shm-usage"]
+    switches += ["disable-background-networking", "disable-component-update", "disable-sync"]
+    arguments = [f"--{switch}" for switch in [*switches, f"user-data-dir={tmp_path / 'profile'}"]]
+    options = {"binary": CHROMIUM, "args": arguments}
+    command = [CHROMEDRIVER, "--port=0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        try:
+            assert process.stdout is not None
+            port = next(
+                match[1] for line in process.stdout if (match := re.search(r"successfully on port (\d+)", line))
+            )
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as driver:
+                wanted = {
+                    "goog:chromeOptions": options,
+                    "timeouts": {"implicit": 20_000},
+                }  # how long to look for elements
+                capabilities = {"capabilities": {"alwaysMatch": wanted}}
+                response = driver.post("/session", json=capabilities)
+                assert response.is_success, response.text
+                session = response.json()["value"]["sessionId"]
+                try:
+                    yield Browser(driver, session)
+                finally:
+                    driver.delete(f"/session/{session}")
+        finally:
+            process.terminate()
+
+
+def test_a_browser_fills_in_the_form_and_reads_the_answer(tmp_path: Path) -> None:
+    with running("http_server.py", tmp_path) as server, browser(tmp_path) as page:
+        page.open(server.url)
+        assert page.text("form ~ #visits") == "Visits: 1"
+        page.type("input[name=name]", "Zoë & friends")
+        page.click("button")
+        assert page.text("p:has(a) ~ #visits") == "Visits: 2"
+        assert page.text("h1") == "Hello, Zoë & friends!"
+        page.click("a")
+        assert page.text("form ~ #visits") == "Visits: 3"

@@ -1,0 +1,203 @@
+"""The examples, each as a real process, with clients that are not ours where there are any."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import httpx
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+TIMEOUT = 20
+
+
+class Server:
+    """An example that is running; it has said on which port."""
+
+    def __init__(self, name: str, tmp_path: Path) -> None:
+        self.log_path = tmp_path / f"{name}.log"
+        with self.log_path.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", EXAMPLES / name, "--port", "0"],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        assert self.process.stdout is not None
+        self.greeting = self.process.stdout.readline()
+        port = re.search(r"(?:port |:)(\d+)", self.greeting)
+        assert port, f"{self.greeting!r}, {self.log}"
+        self.port = int(port[1])
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    @property
+    def log(self) -> str:
+        return self.log_path.read_text()
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=TIMEOUT)
+
+    def stop(self, with_signal: int) -> int:
+        self.process.send_signal(with_signal)
+        return self.process.wait(TIMEOUT)
+
+
+@contextmanager
+def running(name: str, tmp_path: Path) -> Iterator[Server]:
+    server = Server(name, tmp_path)
+    try:
+        yield server
+    finally:
+        server.process.kill()
+        server.process.wait()
+        assert server.process.stdout is not None
+        server.process.stdout.close()
+
+
+@contextmanager
+def lines(connection: socket.socket) -> Iterator[BinaryIO]:
+    with connection, connection.makefile("rwb", buffering=0) as file:
+        yield file  # type: ignore[misc]
+
+
+def curl(*arguments: str) -> str:
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    command = ["curl", "--silent", "--show-error", "--max-time", str(TIMEOUT), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def test_echo_server(tmp_path: Path) -> None:
+    with running("echo_server.py", tmp_path) as server:
+        with lines(server.connect()) as file:
+            file.write(b"hello\r\nworld\n" + b"x" * 2000 + b"\nagain\nquit\nunheard\n")
+            assert file.read() == b"hello\nworld\nthat line was too long\nagain\nquit\n"
+        assert server.stop(signal.SIGINT) == 0
+        assert server.log == ""
+
+
+def test_chat_room(tmp_path: Path) -> None:
+    with running("chat_room.py", tmp_path) as server, ExitStack() as stack:
+        ann, bob = (stack.enter_context(lines(server.connect())) for _ in range(2))
+        ann.write(b"Ann\n")
+        assert ann.readline() == b"Your name? * in the room: Ann\n"
+        bob.write(b"\r\nBob\r\nhello, Ann\r\n")
+        assert bob.readline() == b"Your name? Your name? * in the room: Ann, Bob\n"
+        assert [ann.readline() for _ in range(2)] == [b"* Bob is here\n", b"Bob: hello, Ann\n"]
+        with lines(server.connect()) as unnamed:
+            unnamed.write(b"\n")
+        ann.write(b"hello, Bob\n")
+        assert bob.readline() == b"Ann: hello, Bob\n"
+        with lines(server.connect()) as carl:
+            carl.write(b"Carl\n")
+            carl.readline()
+        assert [ann.readline() for _ in range(2)] == [b"* Carl is here\n", b"* Carl has left\n"]
+        assert server.stop(signal.SIGINT) == 0
+        assert server.log == ""
+
+
+def test_embedded(tmp_path: Path) -> None:
+    with running("embedded.py", tmp_path) as server:
+        first = json.loads(curl(f"{server.url}/status"))["count"]
+        assert first >= 1
+        while json.loads(curl(f"{server.url}/status"))["count"] == first:
+            pass  # the service goes on beside the endpoint
+        assert curl("--write-out", "%{http_code}", f"{server.url}/other") == "not found\n404"
+        assert server.stop(signal.SIGINT) == 0
+        assert server.log == ""
+
+
+def test_http_server_with_a_browser_like_client(tmp_path: Path) -> None:
+    with running("http_server.py", tmp_path) as server:
+        with httpx.Client(base_url=server.url, timeout=TIMEOUT) as client:
+            page = client.get("/")
+            assert page.status_code == 200
+            assert "Visits: 1<" in page.text
+            assert '<form method="post" action="/hello">' in page.text
+            answer = client.post("/hello", data={"name": "<Ann & Bob>"})
+            assert "Hello, &lt;Ann &amp; Bob&gt;!" in answer.text
+            assert "Visits: 2<" in answer.text
+            assert client.get("/nowhere").status_code == 404
+            assert client.put("/", content=b"x").headers["allow"] == "GET, HEAD"
+        assert server.log.count("\n") == 4
+        assert "127.0.0.1 POST /hello 200" in server.log
+
+
+def test_http_server_with_curl(tmp_path: Path) -> None:
+    with running("http_server.py", tmp_path) as server:
+        upload = tmp_path / "upload"
+        upload.write_bytes(b"name=" + b"x" * 100_000)
+        answer = curl("--data", f"@{upload}", f"{server.url}/hello")
+        assert "x" * 100_000 in answer
+        assert "HTTP/1.1 200 OK" in curl("--head", server.url)
+        discard = ("--output", os.devnull)
+        twice = curl("--write-out", "%{num_connects}", *discard, server.url, *discard, server.url)
+        assert twice == "10"  # one new connection for the first, none for the second
+
+
+@pytest.mark.parametrize("with_signal", [signal.SIGINT, signal.SIGTERM])
+def test_http_server_stops_cleanly_under_load(tmp_path: Path, with_signal: int) -> None:
+    request = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with running("http_server.py", tmp_path) as server, ExitStack() as stack:
+        connections = [stack.enter_context(server.connect()) for _ in range(50)]
+        for connection in connections[:40]:
+            connection.sendall(request * 20)
+        connections[0].recv(100)
+        assert server.stop(with_signal) == 0
+        assert server.process.stdout is not None
+        assert server.process.stdout.read() == "stopped\n"
+        assert "Traceback" not in server.log
+
+
+def test_http_server_keeps_thousands_of_idle_connections_beside_a_busy_one(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    count = 3000
+    if hard != resource.RLIM_INFINITY and hard < count + 500:
+        pytest.skip(f"only {hard} file descriptors are allowed here")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, count + 500), hard))
+    try:
+        with running("http_server.py", tmp_path) as server, ExitStack() as stack:
+            idle = [stack.enter_context(server.connect()) for _ in range(count)]
+            request = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+            for connection in idle:
+                connection.sendall(request)
+                assert connection.recv(15) == b"HTTP/1.1 200 OK"
+            with httpx.Client(base_url=server.url, timeout=TIMEOUT) as client:
+                assert [client.get("/").status_code for _ in range(100)] == [200] * 100
+            for connection in (idle[0], idle[-1]):
+                connection.recv(10_000)
+                connection.sendall(request)
+                assert connection.recv(15) == b"HTTP/1.1 200 OK"
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts file descriptors in /proc")
+def test_http_server_leaks_no_file_descriptor_when_clients_are_killed_midway(tmp_path: Path) -> None:
+    with running("http_server.py", tmp_path) as server:
+        descriptors = Path(f"/proc/{server.process.pid}/fd")
+        curl(server.url)
+        before = len(list(descriptors.iterdir()))
+        for sent in [b"", b"GET / HT", b"POST /hello HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\nabc"] * 30:
+            connection = server.connect()
+            connection.sendall(sent)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # closing resets
+            connection.close()
+        for _ in range(200):
+            curl(server.url)
+            if len(list(descriptors.iterdir())) <= before:
+                break
+        assert len(list(descriptors.iterdir())) <= before
+        assert "Traceback" not in server.log

@@ -1,0 +1,36 @@
+"""The README's code runs."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import trio
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+@pytest.fixture
+def code() -> dict[str, Any]:
+    """All Python blocks, run in one namespace."""
+    namespace: dict[str, Any] = {}
+    for block in re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL):
+        exec(block, namespace)
+    return namespace
+
+
+async def test_the_protocol_passes_its_test(code: dict[str, Any]) -> None:
+    await code["test_adder"]()
+
+
+async def test_the_application_answers(code: dict[str, Any], nursery: trio.Nursery) -> None:
+    (listener,) = await nursery.start(partial(code["serve"], code["app"], 0))
+    url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}/"
+    async with httpx.AsyncClient() as client:
+        assert (await client.post(url, data={"name": "Ann"})).text == "Hello, Ann!\n"
+        assert (await client.get(url)).status_code == 404
+    nursery.cancel_scope.cancel()
