@@ -38,16 +38,8 @@ class Admission:
         Several listeners may wait for a client at once: the one that fills the last place calls the others back. If
         cancelled, no connection has been accepted.
         """
-        while True:
+        while (stream := await self._accept_unless_full(listener)) is None:
             await self._wait_for_place()
-            with trio.CancelScope() as scope:
-                self._accepting.add(scope)
-                try:
-                    stream = await listener.accept()
-                finally:
-                    self._accepting.discard(scope)
-            if not scope.cancelled_caught:
-                break
         try:
             await self._wait_for_place()  # another listener may have filled the last one in the same turn
         except BaseException:
@@ -58,6 +50,17 @@ class Admission:
             for scope in self._accepting:
                 scope.cancel()
         return stream
+
+    async def _accept_unless_full(self, listener: trio.abc.Listener[trio.abc.Stream]) -> trio.abc.Stream | None:
+        if self._full:
+            return None
+        with trio.CancelScope() as scope:
+            self._accepting.add(scope)
+            try:
+                return await listener.accept()
+            finally:
+                self._accepting.discard(scope)
+        return None  # called back
 
     async def _wait_for_place(self) -> None:
         while self._full:

@@ -22,6 +22,7 @@ import trio
 class Sleeper(Protocol):
     def ring(self, now: float) -> float:
         """Do what is due at `now`; the time to be looked at again, `math.inf` for none. Must not raise."""
+        ...
 
 
 class Ticket:

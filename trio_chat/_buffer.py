@@ -43,8 +43,8 @@ class Batch(NamedTuple):
     ended: bool
 
 
-#: Where the scanner stood before a batch: (_terminator, _chunk, _pos, _holder, _held, _frame_bytes).
-_Mark: TypeAlias = tuple[Terminator, bytes, int, Needle | None, int, int]
+#: Where the scanner stood before a batch: (_terminator, _matched, _chunk, _pos, _holder, _held, _frame_bytes).
+_Mark: TypeAlias = tuple[Terminator, bytes | None, bytes, int, Needle | None, int, int]
 
 _NOTHING: Iterator[bytes] = iter(())
 
@@ -96,14 +96,14 @@ class TerminatorBuffer:
         "_next_seen",
         "_pos",
         "_skipping",
+        "_tail_from",
         "_terminator",
         "_window",
     )
 
     def __init__(self, terminator: Terminator = None, *, max_frame_bytes: int | None = None) -> None:
         check_terminator(terminator)
-        self._terminator = terminator
-        self._needles = needles_for(terminator) if isinstance(terminator, bytes | tuple) else ()
+        self._use(terminator)
         self._matched: bytes | None = None
         self._chunk = b""
         self._pos = 0
@@ -114,10 +114,12 @@ class TerminatorBuffer:
         self._frame_bytes = 0  # handed over of the present frame
         self._skipping = False
         self._window = 0
-        self._next_seen: list[int] | None = None  # for a tuple: where each alternative is next in the chunk
+        # For a tuple: where each alternative is next in the chunk, and where one may begin that the chunk cuts off.
+        self._next_seen: list[int] | None = None
+        self._tail_from = -1
         self._batch = _NOTHING
         self._batch_frames = 0
-        self._mark: _Mark = (None, b"", 0, None, 0, 0)
+        self._mark: _Mark = (None, None, b"", 0, None, 0, 0)
         self.max_frame_bytes = max_frame_bytes
 
     # ------------------------------------------------------------------ input
@@ -158,17 +160,22 @@ class TerminatorBuffer:
         check_terminator(terminator)
         self.stop()
         self._rejoin()
-        self._terminator = terminator
-        self._needles = needles_for(terminator) if isinstance(terminator, bytes | tuple) else ()
+        self._use(terminator)
         self._next_seen = None
         self._window = 0
         self._frame_bytes = 0
         self._skipping = False
 
+    def _use(self, terminator: Terminator) -> None:
+        self._needles: tuple[Needle, ...] = ()
+        if isinstance(terminator, bytes | tuple):
+            self._needles = needles_for(terminator)
+        self._terminator = int(terminator) if isinstance(terminator, int) else terminator
+
     @property
     def matched(self) -> bytes | None:
         """The terminator of bytes that was found last: with a tuple, which of them it was."""
-        return self._terminator if isinstance(self._terminator, bytes) else self._matched
+        return self._matched
 
     @property
     def max_frame_bytes(self) -> int | None:
@@ -226,7 +233,8 @@ class TerminatorBuffer:
         if not rest:
             return
         if len(rest) == self._batch_frames:
-            self._terminator, self._chunk, self._pos, self._holder, self._held, self._frame_bytes = self._mark
+            self._terminator, self._matched, self._chunk, self._pos = self._mark[:4]
+            self._holder, self._held, self._frame_bytes = self._mark[4:]
             self._next_seen = None
         else:  # some frames of a split were handed over: the others are contiguous, up to _pos
             self._pos -= sum(map(len, rest)) + len(rest) * len(self._needles[0].pattern)
@@ -244,9 +252,13 @@ class TerminatorBuffer:
             terminator = self._terminator
             if terminator != 0 and self._pos == len(self._chunk) and not self._next_chunk():
                 return None
-            self._mark = (terminator, self._chunk, self._pos, self._holder, self._held, self._frame_bytes)
+            self._mark = (
+                terminator, self._matched, self._chunk, self._pos, self._holder, self._held, self._frame_bytes
+            )  # fmt: skip
             if isinstance(terminator, bytes):
                 pieces, ended = self._scan_for_one()
+                if ended:
+                    self._matched = terminator
             elif isinstance(terminator, int):
                 pieces, ended = self._scan_count(terminator)
             elif terminator is None:
@@ -328,6 +340,7 @@ class TerminatorBuffer:
         end = len(chunk)
         if self._next_seen is None:
             self._next_seen = [-1] * len(self._needles)
+            self._tail_from = -1
         seen, first, found = self._next_seen, end, self._needles[0]
         for index, needle in enumerate(self._needles):  # the longest first: it wins where two begin at one place
             if seen[index] < start:
@@ -335,11 +348,14 @@ class TerminatorBuffer:
                 seen[index] = end if at < 0 else at
             if seen[index] < first:
                 first, found = seen[index], needle
-        if first > end - len(self._needles[0].pattern):  # near the end: an earlier or a longer one may have begun
-            held = 0 if self._final else max(needle.prefix_at_end(chunk, start) for needle in self._needles)
-            if first >= end - held:
-                holder = next(needle for needle in self._needles if needle.pattern.startswith(chunk[end - held :]))
-                return self._hand_over_unfinished(holder, held)
+        if first == end or (first > end - len(self._needles[0].pattern) and not self._final):
+            # Near the end, an earlier or a longer one may have begun.
+            if self._tail_from < start:
+                self._tail_from = end - max(needle.prefix_at_end(chunk, start) for needle in self._needles)
+            if first >= self._tail_from:
+                tail = chunk[self._tail_from :]
+                holder = next(needle for needle in self._needles if needle.pattern.startswith(tail))
+                return self._hand_over_unfinished(holder, len(tail))
         self._matched = found.pattern
         return self._hand_over(first, first + len(found.pattern), ended=True)
 

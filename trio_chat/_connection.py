@@ -234,7 +234,8 @@ class Connection:
         await self._handle_news()
         if self.closed:
             return
-        with trio.move_on_after(self._handler.linger_timeout), suppress(trio.BrokenResourceError):
+        broken = (trio.BrokenResourceError, trio.ClosedResourceError)
+        with trio.move_on_after(self._handler.linger_timeout), suppress(*broken):
             if self.writer.sent_bytes and not self._eof and isinstance(self.stream, trio.abc.HalfCloseableStream):
                 await self.stream.send_eof()
                 while await self.stream.receive_some(self._handler.ac_in_buffer_size):

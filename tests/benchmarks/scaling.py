@@ -38,8 +38,8 @@ CASES: dict[str, tuple[Callable[[int], object], int]] = {
     "one frame in 1-byte chunks": (lambda size: scan(b"\r\n", b"x" * size, 1), 256 * KIB),
     "64 KiB terminator almost matched, 64 KiB chunks": (lambda size: scan(NEAR_MISS, b"a" * size, 64 * KIB), 512 * KIB),
     "64 KiB terminator almost matched, 1-byte chunks": (lambda size: scan(NEAR_MISS, b"a" * size, 1), 256 * KIB),
-    "two terminators, lines of 5 bytes": (
-        lambda size: scan((b"\r\n", b"\n"), b"abcd\n" * (size // 5), size),
+    "two terminators, short lines": (
+        lambda size: scan((b"\r\n", b"\n"), b"abc\n" * (size // 4), size),
         512 * KIB,
     ),
     "a line and a count in turn": (lambda size: alternate(b"3\nabc" * (size // 5)), 512 * KIB),

@@ -12,6 +12,8 @@ class HTTPError(Exception):
     """
 
     def __init__(self, status: int, detail: str = "") -> None:
-        self.status = HTTPStatus(status)
-        self.detail = detail or self.status.phrase
+        self.status: HTTPStatus = HTTPStatus(status)
+        if self.status < HTTPStatus.BAD_REQUEST:
+            raise ValueError(f"an error has a status of 400 to 599; got {status}")
+        self.detail: str = detail or self.status.phrase
         super().__init__(f"{self.status.value} {self.status.phrase}: {self.detail}")

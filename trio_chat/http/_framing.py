@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
+from ipaddress import IPv6Address
 
 from ._errors import HTTPError
 from ._head import Head
+from ._headers import connection_options
 
-# RFC 9112, section 3.2; RFC 3986, section 3.2.2: reg-name and IPv4 addresses, or an IP literal; then a port.
-_host = re.compile(r"(?:\[[0-9A-Za-z:.~_!$&'()*+,;=-]++\]|[0-9A-Za-z.~_!$&'()*+,;=%-]++)(?::[0-9]*+)?")
-# RFC 9112, section 3.2: the four forms of a target.
-_absolute_form = re.compile(r"https?://([^/?]++)", re.IGNORECASE)
+# RFC 3986, section 3.2.2: reg-names and IPv4 addresses, or an IPv6 or later address in brackets; then a port.
+_host = re.compile(
+    r"(?:\[(?:[0-9A-Fa-f:.]++|v[0-9A-Fa-f]++\.[0-9A-Za-z._~!$&'()*+,;=:-]++)\]|[0-9A-Za-z.~_!$&'()*+,;=%-]++)"
+    r"(?::[0-9]*+)?"
+)
+# RFC 9112, section 3.2.2: the absolute form of a target.
+_absolute_form = re.compile(r"https?://([^/?]++)(.*+)", re.IGNORECASE)
 _MAX_LENGTH_DIGITS = 18  # fewer than int() refuses, more than anyone sends
 
 
@@ -19,7 +24,7 @@ def check_routing(head: Head) -> None:
     hosts = head.headers.get_all("host")
     if len(hosts) > 1 or (not hosts and head.minor_version > 0):
         raise HTTPError(400, "a request has exactly one Host")
-    if hosts and not _host.fullmatch(hosts[0]):
+    if hosts and not _is_host(hosts[0]):
         raise HTTPError(400, "invalid Host")
     if head.method == "CONNECT":
         raise HTTPError(501, "this server is no proxy")  # RFC 9110, section 9.3.6
@@ -29,9 +34,28 @@ def check_routing(head: Head) -> None:
         if head.method != "OPTIONS":
             raise HTTPError(400, "the target * is for OPTIONS")
         return
-    authority = _absolute_form.match(head.target)
-    if authority is None or not _host.fullmatch(authority[1]):
+    absolute = _absolute_form.fullmatch(head.target)
+    if absolute is None or not _is_host(absolute[1]):
         raise HTTPError(400, "invalid request target")
+
+
+def origin_form(target: str) -> str:
+    """The path and query of a target that has passed `check_routing`; "*" stays as it is."""
+    if (absolute := _absolute_form.fullmatch(target)) is None:
+        return target
+    return absolute[2] if absolute[2].startswith("/") else f"/{absolute[2]}"
+
+
+def _is_host(text: str) -> bool:
+    """Whether this is uri-host [ ":" port ]. RFC 9110, section 7.2."""
+    if not _host.fullmatch(text):
+        return False
+    if text.startswith("[") and not text.startswith("[v"):
+        try:
+            IPv6Address(text[1 : text.index("]")])
+        except ValueError:
+            return False
+    return True
 
 
 def body_length(head: Head, *, max_body_bytes: int) -> int:
@@ -55,7 +79,7 @@ def body_length(head: Head, *, max_body_bytes: int) -> int:
 
 def keeps_alive(head: Head) -> bool:
     """Whether the client wants to go on after the response. RFC 9112, section 9.3."""
-    options = {option.strip().lower() for option in head.headers.get("connection", "").split(",")}
+    options = connection_options(head.headers)
     return "close" not in options and (head.minor_version > 0 or "keep-alive" in options)
 
 

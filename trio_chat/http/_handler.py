@@ -5,11 +5,11 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Awaitable, Callable
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 import trio
 
-from .. import AsyncChat, Reply, TimeoutKind
+from .. import AsyncChat, OversizePolicy, Reply, Terminator, TimeoutKind
 from ._errors import HTTPError
 from ._framing import body_length, check_routing, expects_continue, keeps_alive
 from ._head import Head, parse_head
@@ -31,10 +31,10 @@ class HTTPRequestHandler(AsyncChat):
     implemented is answered here and the connection closed, because nobody can know where the next request begins.
     """
 
-    terminator = _END_OF_HEAD
+    terminator: ClassVar[Terminator] = _END_OF_HEAD
     #: The longest head, beyond which the answer is 431, or 414 if it has not got past its first line.
-    max_frame_bytes = 32768
-    on_oversize = "answer"
+    max_frame_bytes: int | None = 32768
+    on_oversize: OversizePolicy = "answer"
     #: The longest target, beyond which the answer is 414.
     max_target_bytes: int = 8192
     #: The longest body, beyond which the answer is 413.
@@ -42,9 +42,9 @@ class HTTPRequestHandler(AsyncChat):
     #: How many empty lines a client may send before a request (RFC 9112, section 2.2).
     max_empty_lines: int = 8
 
-    idle_timeout = 60.0
-    message_timeout = 30.0
-    write_timeout = 30.0
+    idle_timeout: float = 60.0
+    message_timeout: float = 30.0
+    write_timeout: float = 30.0
 
     def __init__(self, stream: trio.abc.Stream, app: App | None = None) -> None:
         super().__init__(stream)
@@ -80,7 +80,7 @@ class HTTPRequestHandler(AsyncChat):
                 return self._answer(self._head, data)
             return self._found_head(data)
         except HTTPError as refusal:
-            self._refuse(refusal)
+            self._refuse(refusal, with_body=not data.lstrip(b"\r\n").startswith(b"HEAD "))
             return None
 
     def _found_head(self, data: bytes) -> Reply:
@@ -100,15 +100,13 @@ class HTTPRequestHandler(AsyncChat):
         return None
 
     def _without_empty_lines(self, data: bytes) -> bytes:
-        head = data
-        while head.startswith(b"\r\n"):
-            head = head[2:]
+        """The head without an empty line before it; nothing if two empty lines were taken for the end of one."""
+        head = data.removeprefix(b"\r\n")
+        self._empty_lines += len(head) < len(data) if data else 2
+        if self._empty_lines > self.max_empty_lines:
+            raise HTTPError(400, "too many empty lines")
         if head:
             self._empty_lines = 0
-        else:
-            self._empty_lines += 2 + (len(data) - len(head)) // 2
-        if self._empty_lines > self.max_empty_lines or len(data) - len(head) > 2 * self.max_empty_lines:
-            raise HTTPError(400, "too many empty lines")
         return head
 
     # ------------------------------------------------------------------ output
@@ -118,9 +116,7 @@ class HTTPRequestHandler(AsyncChat):
         self.set_terminator(_END_OF_HEAD)
         request = Request(head, body, client=self.peer, scheme=self._scheme())
         response = await self._respond(request)
-        closes = (
-            not keeps_alive(head) or self.closing_when_idle or "close" in response.headers.get("connection", "").lower()
-        )
+        closes = not keeps_alive(head) or self.closing_when_idle or response.closes
         connection = "close" if closes else "keep-alive" if head.minor_version == 0 else None
         self.push(response.encode(with_body=request.method != "HEAD", connection=connection))
         if closes:
@@ -140,9 +136,9 @@ class HTTPRequestHandler(AsyncChat):
             return _response_to(HTTPError(500))
         return response
 
-    def _refuse(self, refusal: HTTPError) -> None:
+    def _refuse(self, refusal: HTTPError, *, with_body: bool = True) -> None:
         self.incoming.clear()
-        self.push(_response_to(refusal).encode(connection="close"))
+        self.push(_response_to(refusal).encode(with_body=with_body, connection="close"))
         self.close_when_done()
 
     def _scheme(self) -> str:
@@ -151,7 +147,7 @@ class HTTPRequestHandler(AsyncChat):
     # ------------------------------------------------------------------ the rest of the contract
 
     def handle_oversize(self) -> None:
-        line_is_whole = b"\r\n" in self._get_data()
+        line_is_whole = b"\r\n" in self._get_data().removeprefix(b"\r\n")
         self._refuse(HTTPError(431 if line_is_whole else 414))
 
     def handle_timeout(self, kind: TimeoutKind) -> None:
@@ -167,8 +163,9 @@ class HTTPRequestHandler(AsyncChat):
             self.close_when_done()
 
     def _mid_request(self) -> bool:
-        return bool(self.incoming) or self._head is not None
+        return self._head is not None or any(data.strip(b"\r\n") for data in self.incoming)
 
 
 def _response_to(refusal: HTTPError) -> Response:
-    return Response(refusal.status, f"{refusal.detail}\n")
+    body = f"{refusal.detail}\n".encode("utf-8", "replace")  # the detail may quote what no encoding knows
+    return Response(refusal.status, body, content_type="text/plain; charset=utf-8")

@@ -27,11 +27,14 @@ class Headers(Mapping[str, str]):
 
     def __init__(self, fields: HeadersLike = ()) -> None:
         """Raises TypeError or ValueError for a name that is no token, or a value with CR, LF, NUL or such."""
+        if isinstance(fields, Headers):
+            self._take(list(fields.raw))
+            return
         pairs = fields.items() if isinstance(fields, Mapping) else fields
         self._take([(_encoded(name, _name, "name"), _encoded(value, _value, "value")) for name, value in pairs])
 
     def _take(self, raw: list[tuple[bytes, bytes]]) -> None:
-        self.raw = raw
+        self.raw: list[tuple[bytes, bytes]] = raw
         self._lines: dict[bytes, list[bytes]] = {}
         for name, value in raw:
             self._lines.setdefault(name.lower(), []).append(value)
@@ -44,11 +47,9 @@ class Headers(Mapping[str, str]):
         return headers
 
     def __getitem__(self, name: str) -> str:
-        try:
-            lines = self._lines[name.lower().encode("latin-1")]
-        except UnicodeEncodeError:
-            raise KeyError(name) from None
-        return b", ".join(lines).decode("latin-1")
+        if not (lines := self.get_all(name)):
+            raise KeyError(name)
+        return ", ".join(lines)
 
     def __iter__(self) -> Iterator[str]:
         return (name.decode("latin-1") for name in self._lines)
@@ -58,10 +59,19 @@ class Headers(Mapping[str, str]):
 
     def get_all(self, name: str) -> list[str]:
         """The values of all lines of `name`, in order; an empty list if there is none."""
-        return [value.decode("latin-1") for value in self._lines.get(name.lower().encode("latin-1", "ignore"), ())]
+        try:
+            key = name.lower().encode("latin-1")
+        except UnicodeEncodeError:
+            return []
+        return [value.decode("latin-1") for value in self._lines.get(key, ())]
 
     def __repr__(self) -> str:
         return f"Headers({[(name.decode('latin-1'), value.decode('latin-1')) for name, value in self.raw]!r})"
+
+
+def connection_options(headers: Headers) -> set[str]:
+    """The options of the field Connection, in lower case. RFC 9110, section 7.6.1."""
+    return {option.strip(" \t").lower() for option in headers.get("connection", "").split(",")}
 
 
 def _encoded(text: object, grammar: re.Pattern[bytes], what: str) -> bytes:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 from .. import Address
 from ._errors import HTTPError
+from ._framing import origin_form
 from ._head import Head
 from ._headers import Headers
 from ._multi import Form
@@ -34,16 +35,16 @@ class Request:
     __slots__ = ("_body", "client", "headers", "http_version", "method", "path", "query", "scheme", "target")
 
     def __init__(self, head: Head, body: bytes, *, client: Address | None = None, scheme: str = "http") -> None:
-        self.method = head.method
-        self.target = head.target
-        self.http_version = f"1.{min(head.minor_version, 1)}"
+        self.method: str = head.method
+        self.target: str = head.target
+        self.http_version: str = f"1.{min(head.minor_version, 1)}"
         self.headers: Headers = head.headers
-        self.client = client
-        self.scheme = scheme
+        self.client: Address | None = client
+        self.scheme: str = scheme
         self._body = body
-        origin = head.target if head.target.startswith(("/", "*")) else _origin_of(head.target)
-        path, _, self.query = origin.partition("?")
-        self.path = unquote(path)
+        path, _, query = origin_form(head.target).partition("?")
+        self.path: str = unquote(path)
+        self.query: str = query
 
     async def read(self) -> bytes:
         """The whole body."""
@@ -77,9 +78,3 @@ class Request:
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.target}>"
-
-
-def _origin_of(target: str) -> str:
-    """The origin form of a target in absolute form. RFC 9112, section 3.2.2."""
-    parts = urlsplit(target)
-    return f"{parts.path or '/'}?{parts.query}"

@@ -6,10 +6,12 @@ import time
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
+from operator import index
 
-from ._headers import Headers, HeadersLike
+from ._headers import Headers, HeadersLike, connection_options
 
 _OURS = ("content-length", "transfer-encoding")
+_WITHOUT_BODY = (HTTPStatus.NO_CONTENT, HTTPStatus.RESET_CONTENT, HTTPStatus.NOT_MODIFIED)
 _MIN_STATUS, _MAX_STATUS = 200, 599
 
 
@@ -35,6 +37,7 @@ class Response:
         headers: HeadersLike = (),
         content_type: str | None = None,
     ) -> None:
+        status = index(status)  # TypeError for what is no integer
         if not _MIN_STATUS <= status <= _MAX_STATUS:
             raise ValueError(f"the status of a response is {_MIN_STATUS} to {_MAX_STATUS}; got {status!r}")
         if isinstance(body, str):
@@ -42,30 +45,35 @@ class Response:
             content_type = content_type or "text/plain; charset=utf-8"
         elif not isinstance(body, bytes):
             raise TypeError(f"the body of a response is bytes or str; got {body!r}")
-        self.status = status
-        self.body = body
-        self.headers = Headers(headers)
+        self.status: int = status
+        self.body: bytes = body
+        self.headers: Headers = Headers(headers)
         if any(name in self.headers for name in _OURS):
             raise ValueError("Content-Length and Transfer-Encoding follow from the body; they cannot be given")
         if content_type is not None and "content-type" not in self.headers:
             self.headers = Headers.from_raw([*self.headers.raw, *Headers({"Content-Type": content_type}).raw])
 
+    @property
+    def closes(self) -> bool:
+        """Whether it says "Connection: close"."""
+        return "close" in connection_options(self.headers)
+
     def encode(self, *, with_body: bool = True, connection: str | None = None) -> bytes:
-        """The response on the wire; `connection` is what to say in the field of that name, unless it is said."""
+        """The response on the wire; `connection` is what to say in the field of that name besides what is said."""
         fields = list(self.headers.raw)
         if "date" not in self.headers:
             fields.append((b"Date", http_date(int(time.time()))))  # RFC 9110, section 6.6.1
-        if connection and "connection" not in self.headers:
+        if connection and connection not in connection_options(self.headers):
             fields.append((b"Connection", connection.encode("ascii")))
-        # RFC 9110, sections 15.3.5 and 15.4.5: these have no body, whatever was given. Section 8.6: no length either.
-        if self.status in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED):
-            with_body = False
-        else:
-            fields.append((b"Content-Length", b"%d" % len(self.body)))
+        # RFC 9110, sections 15.3.5, 15.3.6 and 15.4.5: these have no body, whatever was given. Section 8.6: two of them
+        # have no length either.
+        body = b"" if self.status in _WITHOUT_BODY else self.body
+        if self.status not in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED):
+            fields.append((b"Content-Length", b"%d" % len(body)))
         head = b"".join(
             [b"HTTP/1.1 %d %b\r\n" % (self.status, _phrase(self.status)), *(b"%b: %b\r\n" % field for field in fields)]
         )
-        return b"%b\r\n%b" % (head, self.body) if with_body else head + b"\r\n"
+        return b"%b\r\n%b" % (head, body if with_body else b"")
 
     def __repr__(self) -> str:
         return f"<Response {self.status}, {len(self.body)} bytes>"
