@@ -335,3 +335,48 @@ async def test_whoever_closes_the_stream_ends_the_conversation() -> None:
         with pytest.raises(AssertionError, match="end of file"):
             await receive_exactly(client, 1)
     assert chat.names == ["connect", "close"]
+
+
+@pytest.mark.parametrize("how", ["error", "cancel", "eof"])
+async def test_whoever_pushes_while_a_connection_ends_is_told_so(how: str) -> None:
+    """Another connection's task must get the documented exception, at whichever moment it comes."""
+    ending = trio.Event()
+
+    class Ending(RecordingChat):
+        async def found_terminator(self) -> None:
+            ending.set()
+            if how == "error":
+                raise Boom
+            await trio.sleep_forever()
+
+        def handle_eof(self) -> None:
+            ending.set()
+            self.close()
+
+    client, server = trio.testing.memory_stream_pair()
+    chat = Ending(server)
+    told = 0
+
+    async def push_from_elsewhere(turns: int) -> None:
+        nonlocal told
+        await ending.wait()
+        for _ in range(turns):
+            await trio.lowlevel.checkpoint()
+        if how == "cancel":
+            scope.cancel()
+        try:
+            chat.push(b"x")
+        except trio.ClosedResourceError:
+            told += 1
+
+    async with trio.open_nursery() as nursery:
+        for turns in [0] * 10 + list(range(10)):  # tasks that are ready run in random order
+            nursery.start_soon(push_from_elsewhere, turns)
+        await (client.send_eof() if how == "eof" else client.send_all(b"x\n"))
+        with trio.CancelScope() as scope:
+            if how == "error":
+                with pytest.raises(Boom):
+                    await chat.run()
+            else:
+                await chat.run()
+    assert told > 10

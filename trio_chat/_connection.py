@@ -149,11 +149,14 @@ class Connection:
         try:
             try:
                 async with trio.open_nursery() as self.nursery:
-                    self.flush()
-                    await self._call(self._handler.handle_connect)
-                    await self._converse()
-                    await self._finish()
-                    self.nursery.cancel_scope.cancel()
+                    try:
+                        self.flush()
+                        await self._call(self._handler.handle_connect)
+                        await self._converse()
+                        await self._finish()
+                    finally:
+                        self.close()  # at once, so that nobody starts anything in a nursery that is closing
+                        self.nursery.cancel_scope.cancel()
             except BaseExceptionGroup as group:
                 # The nursery is ours, and so is its group: what one task alone raised is raised as itself.
                 failure = group.exceptions[0] if len(group.exceptions) == 1 else group
@@ -161,7 +164,6 @@ class Connection:
                 raise failure
         finally:
             ticket.give_back()
-            self.close()
             await close_now(self.stream)
             await self.writer.aclose()
             await self._call(self._handler.handle_close)
