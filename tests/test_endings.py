@@ -379,4 +379,4 @@ async def test_whoever_pushes_while_a_connection_ends_is_told_so(how: str) -> No
                     await chat.run()
             else:
                 await chat.run()
-    assert told > 10
+    assert told
