@@ -1,15 +1,8 @@
 """`TerminatorBuffer`: the scanner that turns chunks of bytes into frames. It does no I/O and knows nothing of Trio.
 
-What it holds, in the order in which it came:
-
-    held back            _chunk[_pos:]             _fed
-    a terminator's  ──►  what is scanned next ──►  the chunks that came after it
-    first bytes
-
 What must always be true:
 
-- Nothing is copied or searched twice because it came in small pieces: chunks are not joined, and a terminator that may
-  have begun at the end of one is not stored but counted (`_held` bytes of `_holder.pattern`).
+- Nothing is searched twice because it came in small pieces.
 - What is handed over depends on the bytes alone, never on how they were split. So does the verdict that a frame is too
   long: exactly `max_frame_bytes` bytes of such a frame are handed over, then comes the error.
 - A terminator set at any moment applies to every byte that has not been handed over.
@@ -25,10 +18,10 @@ splitting what it does not use.
 from __future__ import annotations
 
 import sys
-from collections import deque
 from collections.abc import Iterator
 from typing import NamedTuple, TypeAlias
 
+from ._chunks import ChunkQueue
 from ._errors import FrameTooLong
 from ._terminators import Needle, Terminator, check_terminator, needles_for
 
@@ -46,10 +39,11 @@ class Batch(NamedTuple):
 #: Where the scanner stood before a batch: (_terminator, _matched, _chunk, _pos, _holder, _held, _frame_bytes).
 _Mark: TypeAlias = tuple[Terminator, bytes | None, bytes, int, Needle | None, int, int]
 
+_START: _Mark = (None, None, b"", 0, None, 0, 0)
 _NOTHING: Iterator[bytes] = iter(())
 
 
-class TerminatorBuffer:
+class TerminatorBuffer(ChunkQueue):
     r"""Splits a stream of bytes at terminators that may change after every frame.
 
     Feed it, then iterate: each step gives a `Batch` of `pieces` and whether each of them `ended` at the terminator.
@@ -62,7 +56,8 @@ class TerminatorBuffer:
         [([b'HELO example'], True), ([b'DATA'], True), ([b'part'], False)]
 
     Iteration stops when more input is needed; feed and iterate again. Whatever the consumer leaves in a batch, by a
-    `break` or because it sets another terminator in between, is still in the buffer.
+    `break` or because it sets another terminator in between, is still in the buffer, and comes again: to iterate
+    without consuming the pieces would go on for ever.
 
     Args:
         terminator: `bytes`: up to this string. A tuple of `bytes`: up to the earliest of them, the longest where
@@ -83,18 +78,12 @@ class TerminatorBuffer:
     __slots__ = (
         "_batch",
         "_batch_frames",
-        "_chunk",
-        "_eof",
-        "_fed",
         "_frame_bytes",
-        "_held",
-        "_holder",
         "_limit",
         "_mark",
         "_matched",
         "_needles",
         "_next_seen",
-        "_pos",
         "_skipping",
         "_tail_from",
         "_terminator",
@@ -102,15 +91,10 @@ class TerminatorBuffer:
     )
 
     def __init__(self, terminator: Terminator = None, *, max_frame_bytes: int | None = None) -> None:
+        super().__init__()
         check_terminator(terminator)
         self._use(terminator)
         self._matched: bytes | None = None
-        self._chunk = b""
-        self._pos = 0
-        self._fed: deque[bytes] | None = None  # only while there is something to keep: idle connections are many
-        self._holder: Needle | None = None
-        self._held = 0
-        self._eof = False
         self._frame_bytes = 0  # handed over of the present frame
         self._skipping = False
         self._window = 0
@@ -119,32 +103,18 @@ class TerminatorBuffer:
         self._tail_from = -1
         self._batch = _NOTHING
         self._batch_frames = 0
-        self._mark: _Mark = (None, None, b"", 0, None, 0, 0)
+        self._mark = _START
         self.max_frame_bytes = max_frame_bytes
 
-    # ------------------------------------------------------------------ input
-
     def feed(self, data: bytes | bytearray | memoryview) -> None:
-        """Add a chunk behind what is buffered. The bytes are taken as they are now."""
-        if type(data) is not bytes:
-            if not isinstance(data, bytes | bytearray | memoryview):
-                raise TypeError(f"a buffer is fed with bytes; got {data!r}")
-            data = bytes(data)
-        if self._eof:
-            raise ValueError("no input can follow the end of file")
-        if not data:
-            return
-        self.stop()
-        if self._pos == len(self._chunk) and not self._fed:
-            self._start_chunk(data)
-        elif self._fed is None:
-            self._fed = deque((data,))
-        else:
-            self._fed.append(data)
+        """Add a chunk behind what is buffered. The bytes are taken as they are now.
 
-    def feed_eof(self) -> None:
-        """Say that no more input comes: what is held back as a possible terminator is handed over by the iteration."""
-        self._eof = True
+        Raises:
+            TypeError: for what is not bytes-like.
+            ValueError: after `feed_eof`.
+        """
+        self.stop()
+        super().feed(data)
 
     # ------------------------------------------------------------------ terminators and limits
 
@@ -155,7 +125,7 @@ class TerminatorBuffer:
 
     @terminator.setter
     def terminator(self, terminator: Terminator) -> None:
-        if terminator.__class__ is bytes and terminator == self._terminator:
+        if self._needles and terminator.__class__ is self._terminator.__class__ and terminator == self._terminator:
             return  # set again after each frame, as many handlers do: nothing changes, the batch goes on
         check_terminator(terminator)
         self.stop()
@@ -172,6 +142,10 @@ class TerminatorBuffer:
             self._needles = needles_for(terminator)
         self._terminator = int(terminator) if isinstance(terminator, int) else terminator
 
+    def _start_chunk(self, chunk: bytes) -> None:
+        super()._start_chunk(chunk)
+        self._next_seen = None
+
     @property
     def matched(self) -> bytes | None:
         """The terminator of bytes that was found last: with a tuple, which of them it was."""
@@ -186,8 +160,10 @@ class TerminatorBuffer:
     def max_frame_bytes(self, limit: int | None) -> None:
         if limit is None:
             limit = sys.maxsize
-        elif type(limit) is not int or limit < 0:
-            raise ValueError(f"max_frame_bytes is a number of bytes, or None for no limit; got {limit!r}")
+        elif type(limit) is not int:
+            raise TypeError(f"max_frame_bytes is a number of bytes, or None for no limit; got {limit!r}")
+        elif limit < 0:
+            raise ValueError(f"max_frame_bytes is a number of bytes, or None for no limit; got {limit}")
         self.stop()
         self._limit = limit
 
@@ -200,16 +176,18 @@ class TerminatorBuffer:
     # ------------------------------------------------------------------ what is buffered
 
     def __len__(self) -> int:
-        """How many bytes are buffered: fed, and neither handed over nor part of a terminator that was found."""
+        """How many bytes are buffered: fed, and neither handed over nor part of a terminator that was found.
+
+        To be exact about a batch in progress it takes the rest of it back, as `stop` does.
+        """
         self.stop()
-        return self._held + len(self._chunk) - self._pos + sum(map(len, self._fed or ()))
+        return super().__len__()
 
     @property
     def mid_frame(self) -> bool:
         """Whether a frame has begun and not ended: some of it came, or a count is not reached yet."""
-        return bool(self._frame_bytes or self._held or self._skipping) or (
-            self._terminator.__class__ is int and self._terminator != 0
-        )
+        counting = isinstance(self._terminator, int) and self._terminator > 0
+        return counting or bool(self._frame_bytes or self._held or self._skipping)
 
     @property
     def frame_bytes(self) -> int:
@@ -219,13 +197,9 @@ class TerminatorBuffer:
     def take(self) -> bytes:
         """Take out everything that was not handed over, for another protocol to go on with it."""
         self.stop()
-        rest = b"".join((self._held_bytes(), self._chunk[self._pos :], *(self._fed or ())))
-        self._start_chunk(b"")
-        self._fed = None
-        self._held = 0
         self._frame_bytes = 0
         self._skipping = False
-        return rest
+        return super().take()
 
     def stop(self) -> None:
         """Take the rest of the present batch back into the buffer: the loop over its pieces ends."""
@@ -250,7 +224,9 @@ class TerminatorBuffer:
         self.stop()
         while True:
             terminator = self._terminator
-            if terminator != 0 and self._pos == len(self._chunk) and not self._next_chunk():
+            found_at_once = isinstance(terminator, int) and not terminator
+            if self._pos == len(self._chunk) and not found_at_once and not self._next_chunk():
+                self._mark = _START  # keep nothing alive while waiting for more
                 return None
             self._mark = (
                 terminator, self._matched, self._chunk, self._pos, self._holder, self._held, self._frame_bytes
@@ -356,8 +332,10 @@ class TerminatorBuffer:
                 tail = chunk[self._tail_from :]
                 holder = next(needle for needle in self._needles if needle.pattern.startswith(tail))
                 return self._hand_over_unfinished(holder, len(tail))
-        self._matched = found.pattern
-        return self._hand_over(first, first + len(found.pattern), ended=True)
+        pieces, ended = self._hand_over(first, first + len(found.pattern), ended=True)
+        if ended:
+            self._matched = found.pattern
+        return pieces, ended
 
     def _hand_over_unfinished(self, holder: Needle, held: int) -> tuple[list[bytes], bool]:
         """Hand over what is left of the chunk, except the last `held` bytes, with which `holder` may begin."""
@@ -380,35 +358,3 @@ class TerminatorBuffer:
         self._pos = resume
         self._frame_bytes = 0 if ended else self._frame_bytes + len(piece)
         return [piece] if piece or ended else [], ended
-
-    # ------------------------------------------------------------------ chunks
-
-    @property
-    def _final(self) -> bool:
-        return self._eof and not self._fed
-
-    def _start_chunk(self, chunk: bytes) -> None:
-        self._chunk = chunk
-        self._pos = 0
-        self._next_seen = None
-
-    def _next_chunk(self) -> bool:
-        """Go on to the next chunk; at end of file, to what was held back. False if there is neither."""
-        if self._fed:
-            self._start_chunk(self._fed.popleft())
-        elif self._eof and self._held:
-            self._rejoin()
-        else:
-            self._fed = None
-            return False
-        return True
-
-    def _rejoin(self) -> None:
-        """Put what is held back before the rest of the chunk again, as bytes."""
-        if self._held:
-            held_bytes = self._held_bytes()
-            self._held = 0
-            self._start_chunk(held_bytes + self._chunk[self._pos :])
-
-    def _held_bytes(self) -> bytes:
-        return self._holder.pattern[: self._held] if self._holder else b""

@@ -15,13 +15,12 @@ It never goes back. Anyone may move it on, from a callback or from another task,
   same turn of the scheduler; it is handled outside the cancelled scope, and nothing is lost. While the task is not
   waiting `_news` is enough: it is looked at before the next wait.
 - What is pushed while callbacks run is kept until they are through with the chunk (`_corked`), unless one awaits.
-- Timeouts are looked at by the alarm (see `_alarm.py`); here are only the times at which the waiting began.
+- What has taken too long `_timeouts.py` tells; that is news, too.
 """
 
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable
 from contextlib import suppress
 from operator import length_hint
@@ -29,15 +28,14 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from ._alarm import current_alarm
 from ._buffer import Batch, TerminatorBuffer
 from ._errors import FrameTooLong
 from ._streams import close_now
+from ._timeouts import Timeouts
 from ._writer import Writer
 
 if TYPE_CHECKING:
-    from ._alarm import Ticket
-    from ._handler import Handler, Reply, TimeoutKind
+    from ._handler import Handler, Reply
     from ._producers import Source
     from ._terminators import Terminator
 
@@ -48,15 +46,12 @@ class Connection:
     __slots__ = (
         "_corked",
         "_delivering",
-        "_due",
         "_eof",
-        "_frame_since",
         "_handler",
         "_interrupt",
         "_listening",
         "_news",
-        "_ticket",
-        "_waiting_since",
+        "_timeouts",
         "_writing",
         "buffer",
         "closed",
@@ -83,10 +78,7 @@ class Connection:
         self._writing = False  # the writer's task has been started
         self._eof = False
         self.stopping = False
-        self._ticket: Ticket | None = None
-        self._due: TimeoutKind | None = None  # the timeout that has passed and is not yet handled
-        self._waiting_since = math.inf
-        self._frame_since: float | None = None
+        self._timeouts = Timeouts(handler, self.writer, self.interrupt)
 
     # ------------------------------------------------------------------ moves, callable from any task
 
@@ -144,7 +136,7 @@ class Connection:
 
     async def run(self) -> None:
         self.buffer.max_frame_bytes = self._handler.max_frame_bytes
-        self._ticket = ticket = current_alarm().ticket(self)
+        self._timeouts.start()
         failure: BaseException | None = None
         try:
             try:
@@ -163,7 +155,7 @@ class Connection:
             if failure is not None:
                 raise failure
         finally:
-            ticket.give_back()
+            self._timeouts.stop()
             await close_now(self.stream)
             await self.writer.aclose()
             await self._call(self._handler.handle_close)
@@ -187,7 +179,7 @@ class Connection:
     async def _receive(self) -> bytes | bytearray:
         """The next chunk; b"" at end of file."""
         self._listening = True
-        self._note_waiting()
+        self._timeouts.note_waiting(in_message=self._in_message())
         try:
             if self._eof:
                 await trio.sleep_forever()
@@ -197,10 +189,10 @@ class Connection:
             return b""
         finally:
             self._listening = False
+            self._timeouts.note_waited()
 
     async def _handle_chunk(self, chunk: bytes | bytearray) -> None:
-        if self._due != "write":
-            self._due = None
+        self._timeouts.note_input()
         if chunk:
             self.buffer.feed(chunk)
         else:
@@ -208,7 +200,7 @@ class Connection:
             self.buffer.feed_eof()
         await self._deliver()
         if self.buffer.frame_bytes < len(chunk):
-            self._frame_since = None  # part of the chunk ended another frame: the present one, if any, began within it
+            self._timeouts.note_frame_end()  # part of the chunk ended another frame, the present one began within it
         if self._eof and self.open:
             await self._call(self._handler.handle_eof)
         if self.stopping and not self._in_message():
@@ -220,8 +212,7 @@ class Connection:
             self.writer.failure = None
             await self._error(failure)
             self.close()
-        if (due := self._due) is not None:
-            self._due = self._frame_since = None
+        if (due := self._timeouts.take_due()) is not None:
             await self._call(self._handler.handle_timeout, due)
             if due == "write":
                 self.close()
@@ -317,55 +308,13 @@ class Connection:
         if (reply := self._handler.handle_error(exc)) is not None:
             await self._settle(reply)
 
-    # ------------------------------------------------------------------ timeouts
+    # ------------------------------------------------------------------ news
 
     def _in_message(self) -> bool:
         return self.buffer.mid_frame or not self._handler.between_messages()
-
-    def _note_waiting(self) -> None:
-        """Note since when input is waited for, and have the alarm look when it has been too long."""
-        now = self._waiting_since = trio.current_time()
-        if not self._in_message():
-            self._frame_since = None
-        elif self._frame_since is None:
-            self._frame_since = now
-        self._look_at(min(self._idle_deadline(now), self._message_deadline()))
 
     def _note_output(self) -> None:
         if self.writer.failure is not None:
             self.interrupt()
         else:
-            self._look_at(self._write_deadline())
-
-    def _look_at(self, deadline: float) -> None:
-        if self._ticket is not None:
-            self._ticket.look(deadline)
-
-    def _idle_deadline(self, now: float) -> float:
-        since = max(self._waiting_since, self.writer.idle_since) if self.writer.idle else now
-        return since + self._handler.idle_timeout
-
-    def _message_deadline(self) -> float:
-        return math.inf if self._frame_since is None else self._frame_since + self._handler.message_timeout
-
-    def _write_deadline(self) -> float:
-        return self.writer.sending_since + self._handler.write_timeout
-
-    def ring(self, now: float) -> float:
-        """See which timeout has passed; called by the alarm."""
-        if now >= self._write_deadline():
-            self.writer.lose()
-            self._timed_out("write")
-        elif self._listening and now >= self._message_deadline():
-            self._timed_out("message")
-        elif self._listening and now >= self._idle_deadline(now):
-            self._timed_out("idle")
-        elif self._listening:
-            return min(self._write_deadline(), self._message_deadline(), self._idle_deadline(now))
-        else:
-            return self._write_deadline()
-        return math.inf
-
-    def _timed_out(self, kind: TimeoutKind) -> None:
-        self._due = kind
-        self.interrupt()
+            self._timeouts.note_output()

@@ -62,10 +62,21 @@ class Needle:
         return matched + 1 if pattern[matched] == byte else 0
 
     def _border(self, length: int) -> int:
-        borders = self._borders
-        while len(borders) < length:
-            borders.append(self.step(borders[-1], self.pattern[len(borders)]))
-        return borders[length - 1]
+        if length > len(self._borders):
+            self._borders = self._grown_borders(min(2 * length, len(self.pattern)))
+        return self._borders[length - 1]
+
+    def _grown_borders(self, count: int) -> list[int]:
+        """A new list: buffers in other threads share this needle, and may be reading the present one."""
+        pattern, borders = self.pattern, self._borders.copy()
+        matched = borders[-1]
+        while len(borders) < count:
+            byte = pattern[len(borders)]
+            while matched and pattern[matched] != byte:
+                matched = borders[matched - 1]
+            matched += pattern[matched] == byte
+            borders.append(matched)
+        return borders
 
     def prefix_at_end(self, text: bytes, start: int) -> int:
         """The length of the longest proper prefix of the pattern with which `text[start:]` ends."""

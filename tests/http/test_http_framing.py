@@ -203,6 +203,20 @@ async def test_a_refusal_of_head_has_no_body(field: str, status: int) -> None:
     assert (head[:12], content) == (b"HTTP/1.1 %d" % status, b"")
 
 
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"HEAD / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nx", 400),
+        (b"HEAD / HTTP/1.1\r\nHost: a\r\n", 400),
+        (b"HEAD / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 40_000, 431),
+        (b"\r\nHEAD / HTTP/1.0\n\n", 400),
+    ],
+)
+async def test_a_refusal_of_an_incomplete_head_has_no_body(request_: bytes, status: int) -> None:
+    head, _, content = (await talk([request_])).partition(b"\r\n\r\n")
+    assert (head[:12], content) == (b"HTTP/1.1 %d" % status, b"")
+
+
 # ---------------------------------------------------------------- Expect
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"

@@ -191,7 +191,7 @@ async def test_many_fields_arrive_in_order() -> None:
 
 @pytest.mark.parametrize(
     "host",
-    ["a", "a.example:8000", "a:", "127.0.0.1", "[::1]", "[::1]:80", "[fe80::1]", "[v7.a:b]", "a_b-c~d", "%41",
+    ["a", "a.example:8000", "a:", "127.0.0.1", "[::1]", "[::1]:80", "[fe80::1]", "[v7.a:b]", "[V7.a]", "a_b-c~d", "%41",
      "x!$&'()*+,;="],
 )  # fmt: skip
 async def test_valid_host(host: str) -> None:
@@ -215,6 +215,8 @@ async def test_valid_host(host: str) -> None:
         "http://a",
         '"a"',
         "a<b",
+        "%zz",
+        "a%4",
         "\xe9",
     ],
 )

@@ -11,7 +11,7 @@ from ._headers import connection_options
 
 # RFC 3986, section 3.2.2: reg-names and IPv4 addresses, or an IPv6 or later address in brackets; then a port.
 _host = re.compile(
-    r"(?:\[(?:[0-9A-Fa-f:.]++|v[0-9A-Fa-f]++\.[0-9A-Za-z._~!$&'()*+,;=:-]++)\]|[0-9A-Za-z.~_!$&'()*+,;=%-]++)"
+    r"(?:\[(?:[0-9A-Fa-f:.]++|[vV][0-9A-Fa-f]++\.[0-9A-Za-z._~!$&'()*+,;=:-]++)\]|(?:[0-9A-Za-z.~_!$&'()*+,;=-]|%[0-9A-Fa-f]{2})++)"
     r"(?::[0-9]*+)?"
 )
 # RFC 9112, section 3.2.2: the absolute form of a target.
@@ -20,7 +20,10 @@ _MAX_LENGTH_DIGITS = 18  # fewer than int() refuses, more than anyone sends
 
 
 def check_routing(head: Head) -> None:
-    """Raise HTTPError unless target and Host agree with RFC 9112, section 3.2."""
+    """Raise HTTPError unless target and Host agree with RFC 9112, section 3.2.
+
+    An empty Host is refused, too: an http URI without a host is invalid (RFC 9110, section 4.2.1).
+    """
     hosts = head.headers.get_all("host")
     if len(hosts) > 1 or (not hosts and head.minor_version > 0):
         raise HTTPError(400, "a request has exactly one Host")
@@ -50,7 +53,7 @@ def _is_host(text: str) -> bool:
     """Whether this is uri-host [ ":" port ]. RFC 9110, section 7.2."""
     if not _host.fullmatch(text):
         return False
-    if text.startswith("[") and not text.startswith("[v"):
+    if text.startswith("[") and not text.startswith(("[v", "[V")):
         try:
             IPv6Address(text[1 : text.index("]")])
         except ValueError:

@@ -66,7 +66,7 @@ class HTTPRequestHandler(AsyncChat):
     def collect_incoming_data(self, data: bytes) -> None:
         if self._head is None and (b"\n\n" in data or (data[:1] == b"\n" and self._ends_with_newline())):
             # The empty line of someone who types into nc. In no head can it stand; its end would never come.
-            self._refuse(HTTPError(400, "lines end with CR LF (as with nc -C)"))
+            self._refuse(HTTPError(400, "lines end with CR LF (as with nc -C)"), self._get_data() + data)
         else:
             self.incoming.append(data)
 
@@ -80,7 +80,7 @@ class HTTPRequestHandler(AsyncChat):
                 return self._answer(self._head, data)
             return self._found_head(data)
         except HTTPError as refusal:
-            self._refuse(refusal, with_body=not data.lstrip(b"\r\n").startswith(b"HEAD "))
+            self._refuse(refusal, data)
             return None
 
     def _found_head(self, data: bytes) -> Reply:
@@ -136,9 +136,10 @@ class HTTPRequestHandler(AsyncChat):
             return _response_to(HTTPError(500))
         return response
 
-    def _refuse(self, refusal: HTTPError, *, with_body: bool = True) -> None:
-        self.incoming.clear()
-        self.push(_response_to(refusal).encode(with_body=with_body, connection="close"))
+    def _refuse(self, refusal: HTTPError, received: bytes) -> None:
+        """Answer what cannot be handled, of which `received` has come, and close."""
+        is_head = self._head.method == "HEAD" if self._head else received.removeprefix(b"\r\n").startswith(b"HEAD ")
+        self.push(_response_to(refusal).encode(with_body=not is_head, connection="close"))
         self.close_when_done()
 
     def _scheme(self) -> str:
@@ -147,18 +148,19 @@ class HTTPRequestHandler(AsyncChat):
     # ------------------------------------------------------------------ the rest of the contract
 
     def handle_oversize(self) -> None:
-        line_is_whole = b"\r\n" in self._get_data().removeprefix(b"\r\n")
-        self._refuse(HTTPError(431 if line_is_whole else 414))
+        received = self._get_data()
+        line_is_whole = b"\r\n" in received.removeprefix(b"\r\n")
+        self._refuse(HTTPError(431 if line_is_whole else 414), received)
 
     def handle_timeout(self, kind: TimeoutKind) -> None:
         if kind != "write" and self._mid_request():
-            self._refuse(HTTPError(408, "the request took too long"))
+            self._refuse(HTTPError(408, "the request took too long"), self._get_data())
         else:
             self.close_when_done()
 
     def handle_eof(self) -> None:
         if self._mid_request():
-            self._refuse(HTTPError(400, "the request is not complete"))
+            self._refuse(HTTPError(400, "the request is not complete"), self._get_data())
         else:
             self.close_when_done()
 

@@ -19,7 +19,7 @@ from ._headers import FIELD_TEXT, TOKEN, Headers
 
 # Section 3: method SP request-target SP HTTP-version. A target has no blank, no control and no fragment.
 _request_line = re.compile(
-    rb"(%b) ([\x21\x22\x24-\x7e]++) HTTP/([0-9])\.([0-9])" % TOKEN,
+    rb"(%b) ([\x21\x22\x24-\x7e]++) HTTP/([0-9])\.([0-9])(?=\r|\Z)" % TOKEN,
 )
 # Section 5: field-name ":" OWS field-value OWS, each line after a CRLF. A line that begins with a blank (obs-fold), a
 # blank before the colon, a bare CR or LF and other controls do not match.

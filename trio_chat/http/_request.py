@@ -24,7 +24,8 @@ class Request:
     Attributes:
         method: as sent, usually upper case.
         target: as sent.
-        path: of the target, decoded (percent-encoding, then UTF-8; what is no UTF-8 becomes U+FFFD); "*" for "*".
+        path: of the target, decoded (percent-encoding, then UTF-8; what is no UTF-8 becomes U+FFFD); "*" for "*". It
+            may have any character, a NUL or a slash that was "%2F" included: check it before you open a file.
         query: of the target, behind the question mark, as sent.
         http_version: "1.1" or "1.0".
         headers: see `Headers`.

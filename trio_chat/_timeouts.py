@@ -1,0 +1,118 @@
+"""The timeouts of one connection: since when it waits for what, and which of them has passed.
+
+Times are only noted here; the alarm looks at them when one of them might have passed (see `_alarm.py`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Protocol
+
+import trio
+
+from ._alarm import Ticket, current_alarm
+from ._handler import TimeoutKind
+from ._writer import Writer
+
+
+class TimeLimits(Protocol):
+    """Attributes that are read whenever they are needed, so that they may be changed at any time."""
+
+    idle_timeout: float
+    message_timeout: float
+    write_timeout: float
+
+
+class Timeouts:
+    __slots__ = ("_frame_since", "_limits", "_report", "_ticket", "_waiting_since", "_writer", "due")
+
+    def __init__(self, limits: TimeLimits, writer: Writer, report: Callable[[], None]) -> None:
+        """`report` is called when a timeout has passed; `due` says which, until it is handled."""
+        self._limits = limits
+        self._writer = writer
+        self._report = report
+        self._ticket: Ticket | None = None
+        self._waiting_since = math.inf
+        self._frame_since: float | None = None
+        self.due: TimeoutKind | None = None
+
+    def start(self) -> None:
+        self._ticket = current_alarm().ticket(self)
+
+    def stop(self) -> None:
+        if self._ticket is not None:
+            self._ticket.give_back()
+            self._ticket = None
+
+    # ------------------------------------------------------------------ what happens
+
+    def note_waiting(self, *, in_message: bool) -> None:
+        """From now on input is waited for, and a message is in progress or not."""
+        now = self._waiting_since = trio.current_time()
+        if not in_message:
+            self._frame_since = None
+        elif self._frame_since is None:
+            self._frame_since = now
+        self._look_at(min(self._idle_deadline(now), self._message_deadline()))
+
+    def note_waited(self) -> None:
+        """Input is no longer waited for."""
+        self._waiting_since = math.inf
+
+    def note_input(self) -> None:
+        """A chunk has come: what has been due for want of it is not."""
+        if self.due != "write":
+            self.due = None
+
+    def note_frame_end(self) -> None:
+        """A frame has ended: time is counted anew for the one after it."""
+        self._frame_since = None
+
+    def note_output(self) -> None:
+        """A send has begun."""
+        self._look_at(self._write_deadline())
+
+    def take_due(self) -> TimeoutKind | None:
+        """The timeout that has passed, once; its time begins again."""
+        due, self.due = self.due, None
+        if due is not None:
+            self._frame_since = None
+        return due
+
+    # ------------------------------------------------------------------ deadlines
+
+    def _look_at(self, deadline: float) -> None:
+        if self._ticket is not None:
+            self._ticket.look(deadline)
+
+    def _idle_deadline(self, now: float) -> float:
+        """When it has been too long without input, with nothing left to be sent."""
+        since = max(self._waiting_since, self._writer.idle_since) if self._writer.idle else now
+        return since + self._limits.idle_timeout
+
+    def _message_deadline(self) -> float:
+        return math.inf if self._frame_since is None else self._frame_since + self._limits.message_timeout
+
+    def _write_deadline(self) -> float:
+        return self._writer.sending_since + self._limits.write_timeout
+
+    def ring(self, now: float) -> float:
+        """See which timeout has passed; called by the alarm."""
+        waiting = self._waiting_since < math.inf
+        if now >= self._write_deadline():
+            self._writer.lose()
+            self._pass("write")
+        elif waiting and now >= self._message_deadline():
+            self._pass("message")
+        elif waiting and now >= self._idle_deadline(now):
+            self._pass("idle")
+        elif waiting:
+            return min(self._write_deadline(), self._message_deadline(), self._idle_deadline(now))
+        else:
+            return self._write_deadline()
+        return math.inf
+
+    def _pass(self, kind: TimeoutKind) -> None:
+        self.due = kind
+        self._report()
