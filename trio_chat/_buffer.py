@@ -2,7 +2,6 @@
 
 What must always be true:
 
-- Nothing is searched twice because it came in small pieces.
 - What is handed over depends on the bytes alone, never on how they were split. So does the verdict that a frame is too
   long: exactly `max_frame_bytes` bytes of such a frame are handed over, then comes the error.
 - A terminator set at any moment applies to every byte that has not been handed over.
@@ -197,6 +196,7 @@ class TerminatorBuffer(ChunkQueue):
     def take(self) -> bytes:
         """Take out everything that was not handed over, for another protocol to go on with it."""
         self.stop()
+        self._mark = _START
         self._frame_bytes = 0
         self._skipping = False
         return super().take()

@@ -62,9 +62,10 @@ class Needle:
         return matched + 1 if pattern[matched] == byte else 0
 
     def _border(self, length: int) -> int:
-        if length > len(self._borders):
-            self._borders = self._grown_borders(min(2 * length, len(self.pattern)))
-        return self._borders[length - 1]
+        borders = self._borders
+        if length > len(borders):
+            self._borders = borders = self._grown_borders(min(2 * length, len(self.pattern)))
+        return borders[length - 1]
 
     def _grown_borders(self, count: int) -> list[int]:
         """A new list: buffers in other threads share this needle, and may be reading the present one."""
