@@ -9,7 +9,7 @@ import trio
 from http_talk import answers, echo, get, post, read_to_end, say, say_once
 from trio.testing import memory_stream_pair
 
-from trio_chat.http import HTTPError, HTTPRequestHandler, Request, Response
+from trio_chat.http import HTTPError, HTTPRequestHandler, Request, Response, serve
 
 
 async def test_bodies_of_str_and_bytes() -> None:
@@ -141,3 +141,16 @@ async def test_a_handler_as_in_the_documentation_of_asynchat(caplog: pytest.LogC
             texts += [answer.text for answer in answers(await read_to_end(client))]
     assert (texts, sessions) == (["1", "1", "2"], {"/a": 2, "/b": 1})
     assert caplog.messages == ["GET /a", "GET /b", "GET /a"]
+
+
+async def test_the_headers_of_an_http_error_are_sent() -> None:
+    async def app(_request: Request) -> Response:
+        raise HTTPError(405, headers={"Allow": "GET, HEAD"})
+
+    (answer,) = await say_once(get(), app)
+    assert (answer.status, answer.field("allow")) == (405, "GET, HEAD")
+
+
+async def test_serve_takes_an_application() -> None:
+    with pytest.raises(TypeError, match="an application is an async function"):
+        await serve(None, 0)  # type: ignore[arg-type]

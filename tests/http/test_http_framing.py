@@ -1,6 +1,7 @@
 """Sizes, and where a message ends: RFC 9112, section 6; RFC 9110, sections 8.6 and 10.1.1."""
 
 import pytest
+import trio
 from http_talk import answers, connected, echo, get, post, read_to_end, say, say_once, talk, the_answer
 from trio.testing import MockClock, wait_all_tasks_blocked
 
@@ -256,7 +257,28 @@ async def test_an_expectation_in_http_1_0_is_ignored() -> None:
     assert (await the_answer(request)).text == "POST / 1.0 b'hi'"
 
 
-@pytest.mark.parametrize("expectation", ["x", "100-continue, x", "", "100 continue", "200-ok"])
+async def test_an_empty_expectation_expects_nothing() -> None:
+    """RFC 9110, section 10.1.1: Expect is a list, which may be empty."""
+    assert (await the_answer(get("/", "Expect: "))).status == 200
+
+
+@pytest.mark.parametrize("zeros", [10, 4299, 4300, 20_000])
+async def test_leading_zeros_of_a_length_are_no_digits_to_count(zeros: int) -> None:
+    request = get("/", "Content-Length: " + "0" * zeros + "2", method="POST") + b"hi"
+    answer = await the_answer(request, echo)
+    assert answer.text == "POST / 1.1 b'hi'"
+
+
+@pytest.mark.parametrize("first", [b"\x16\x03\x01\x02\x00\x01", b"\0" * 40, b" GET / HTTP/1.1\r\n", b"(", b"\xff"])
+async def test_what_begins_like_no_request_is_refused_at_once(first: bytes, autojump_clock: MockClock) -> None:
+    """As the first message of TLS, from someone who typed https."""
+    async with connected() as client:
+        await client.send_all(first)
+        assert (await client.receive_some())[:12] == b"HTTP/1.1 400"
+        assert trio.current_time() == 0
+
+
+@pytest.mark.parametrize("expectation", ["x", "100-continue, x", "100 continue", "200-ok"])
 async def test_other_expectations_fail(expectation: str) -> None:
     answer = await the_answer(post(b"hi", f"Expect: {expectation}"))
     assert (answer.status, answer.field("connection")) == (417, "close")

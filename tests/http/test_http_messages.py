@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import trio
-from http_talk import get, post, say_once, talk
+from http_talk import get, post, say, say_once, talk
 
 from trio_chat.http import Form, Headers, HTTPError, Request, Response
 
@@ -273,3 +273,41 @@ async def test_what_an_application_is_told_of_a_real_socket(nursery: trio.Nurser
         assert (await stream.receive_some()).startswith(b"HTTP/1.1 200 ")
         assert clients[0].client == stream.socket.getsockname()
     nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    ("target", "host", "expected"),
+    [("/", "a.example:80", "a.example:80"), ("http://b.example:81/x?y", "a.example", "b.example:81")],
+)
+async def test_request_host_is_that_of_an_absolute_target_before_the_field(
+    target: str, host: str, expected: str
+) -> None:
+    """RFC 9112, section 3.2.2."""
+
+    async def app(request: Request) -> Response:
+        return Response(200, request.host)
+
+    (answer,) = await say(get(target, host=f"Host: {host}"), app)
+    assert answer.text == expected
+
+
+def test_messages_cannot_be_changed_into_something_unchecked() -> None:
+    response = Response(200, "text", {"X": "y"})
+    for name, value in [("status", 1000), ("body", "text"), ("headers", {"a": "b"})]:
+        with pytest.raises(AttributeError):
+            setattr(response, name, value)
+    response.headers.raw.append((b"X", b"a\r\nY: 1"))
+    assert response.headers.raw == [(b"X", b"y"), (b"Content-Type", b"text/plain; charset=utf-8")]
+
+
+def test_an_empty_content_type_is_none() -> None:
+    assert "content-type" not in Response(200, b"x", content_type="").headers
+
+
+def test_http_error_with_headers_and_the_names_of_rfc_9110() -> None:
+    error = HTTPError(405, headers={"Allow": "GET"})
+    assert error.headers["allow"] == "GET"
+    assert str(HTTPError(413)) == "413 Content Too Large: Content Too Large"
+    assert str(HTTPError(414, "no")) == "414 URI Too Long: no"
+    with pytest.raises(ValueError, match="400 to 599"):
+        HTTPError(302)

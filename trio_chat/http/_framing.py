@@ -42,6 +42,12 @@ def check_routing(head: Head) -> None:
         raise HTTPError(400, "invalid request target")
 
 
+def authority_of(head: Head) -> str:
+    """The host and port that the client asked for. RFC 9112, section 3.3: those of an absolute target, before Host."""
+    absolute = _absolute_form.fullmatch(head.target)
+    return absolute[1] if absolute else head.headers.get("host", "")
+
+
 def origin_form(target: str) -> str:
     """The path and query of a target that has passed `check_routing`; "*" stays as it is."""
     if (absolute := _absolute_form.fullmatch(target)) is None:
@@ -75,9 +81,10 @@ def body_length(head: Head, *, max_body_bytes: int) -> int:
     length = lengths[0]
     if len(lengths) > 1 or not (length.isascii() and length.isdigit()):  # section 6.3, number 5
         raise HTTPError(400, "invalid Content-Length")
-    if len(length.lstrip("0")) > _MAX_LENGTH_DIGITS or int(length) > max_body_bytes:
+    digits = length.lstrip("0") or "0"
+    if len(digits) > _MAX_LENGTH_DIGITS or int(digits) > max_body_bytes:
         raise HTTPError(413)
-    return int(length)
+    return int(digits)
 
 
 def keeps_alive(head: Head) -> bool:
@@ -89,7 +96,7 @@ def keeps_alive(head: Head) -> bool:
 def expects_continue(head: Head) -> bool:
     """Whether the client waits for "100 Continue". RFC 9110, section 10.1.1."""
     expectation = head.headers.get("expect")
-    if expectation is None or head.minor_version == 0:
+    if not expectation or head.minor_version == 0:
         return False
     if expectation.lower() != "100-continue":
         raise HTTPError(417)

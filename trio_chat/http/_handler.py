@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import string
 from collections.abc import Awaitable, Callable
 from typing import ClassVar, TypeAlias
 
@@ -22,6 +23,7 @@ logger = logging.getLogger("trio_chat.http")
 App: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 _END_OF_HEAD = b"\r\n\r\n"
+_FIRST_BYTES = frozenset(b"\r\n!#$%&'*+-.^_`|~" + string.digits.encode() + string.ascii_letters.encode())
 
 
 class HTTPRequestHandler(AsyncChat):
@@ -64,14 +66,19 @@ class HTTPRequestHandler(AsyncChat):
     # ------------------------------------------------------------------ input
 
     def collect_incoming_data(self, data: bytes) -> None:
-        if self._head is None and (b"\n\n" in data or (data[:1] == b"\n" and self._ends_with_newline())):
-            # The empty line of someone who types into nc. In no head can it stand; its end would never come.
-            self._refuse(HTTPError(400, "lines end with CR LF (as with nc -C)"), self._get_data() + data)
+        if self._head is None and (error := self._hopeless(data)):
+            self._refuse(HTTPError(400, error), self._get_data() + data)
         else:
             self.incoming.append(data)
 
-    def _ends_with_newline(self) -> bool:
-        return bool(self.incoming) and self.incoming[-1].endswith(b"\n")
+    def _hopeless(self, data: bytes) -> str:
+        """Why the head of which `data` has come will never be one, if its end would not come by itself."""
+        if self.incoming:
+            data = self.incoming[-1][-2:] + data
+        elif data[0] not in _FIRST_BYTES:
+            return "this is no HTTP request"  # but, say, the first message of TLS
+        # The empty line of someone who types into nc: a head in which it stands would be waited for in vain.
+        return "lines end with CR LF (as with nc -C)" if b"\n\n" in data or b"\n\r\n" in data else ""
 
     def found_terminator(self) -> Reply:
         data = self._get_data()
@@ -164,10 +171,13 @@ class HTTPRequestHandler(AsyncChat):
         else:
             self.close_when_done()
 
+    def between_messages(self) -> bool:
+        return self._head is None
+
     def _mid_request(self) -> bool:
         return self._head is not None or any(data.strip(b"\r\n") for data in self.incoming)
 
 
 def _response_to(refusal: HTTPError) -> Response:
     body = f"{refusal.detail}\n".encode("utf-8", "replace")  # the detail may quote what no encoding knows
-    return Response(refusal.status, body, content_type="text/plain; charset=utf-8")
+    return Response(refusal.status, body, refusal.headers, content_type="text/plain; charset=utf-8")

@@ -1,5 +1,8 @@
 r"""A request's head: RFC 9112's grammar, transcribed into regular expressions that see the whole head at once.
 
+It is kept to the letter but for the target, which may have any visible ASCII character except "#": browsers send some
+that RFC 3986 wants percent-encoded.
+
 The alternative was llhttp, through `httptools`. It is lenient where we must not be: it takes `HTTP/2.0`, a missing or
 second Host, and merges trailers into the header fields; and it knows a list of methods, and refuses all others. The
 checks beside it would be as many as the expressions here, which are the RFC's own rules and need nothing compiled. They

@@ -17,24 +17,25 @@ _value = re.compile(FIELD_TEXT)
 
 
 class Headers(Mapping[str, str]):
-    """The fields of a message: `raw` in order and as they were sent, the mapping by lower-case name.
+    """The fields of a message: `raw` in order and as they were sent, the mapping by lower-case name. Immutable.
 
     A field that came on several lines reads as one, joined with a comma, which is what it means (RFC 9110, section
-    5.3); `get_all` gives the lines. Bytes are read and written as ISO-8859-1, so that none is lost.
+    5.3; Set-Cookie is the exception); `get_all` gives the lines. Bytes are read and written as ISO-8859-1, so that none
+    is lost.
     """
 
-    __slots__ = ("_lines", "raw")
+    __slots__ = ("_lines", "_raw")
 
     def __init__(self, fields: HeadersLike = ()) -> None:
         """Raises TypeError or ValueError for a name that is no token, or a value with CR, LF, NUL or such."""
         if isinstance(fields, Headers):
-            self._take(list(fields.raw))
+            self._take(fields.raw)
             return
         pairs = fields.items() if isinstance(fields, Mapping) else fields
         self._take([(_encoded(name, _name, "name"), _encoded(value, _value, "value")) for name, value in pairs])
 
     def _take(self, raw: list[tuple[bytes, bytes]]) -> None:
-        self.raw: list[tuple[bytes, bytes]] = raw
+        self._raw = raw
         self._lines: dict[bytes, list[bytes]] = {}
         for name, value in raw:
             self._lines.setdefault(name.lower(), []).append(value)
@@ -45,6 +46,11 @@ class Headers(Mapping[str, str]):
         headers = cls.__new__(cls)
         headers._take(raw)
         return headers
+
+    @property
+    def raw(self) -> list[tuple[bytes, bytes]]:
+        """The fields in order and as they were sent; a new list, which can be changed without effect."""
+        return self._raw.copy()
 
     def __getitem__(self, name: str) -> str:
         if not (lines := self.get_all(name)):
@@ -66,7 +72,7 @@ class Headers(Mapping[str, str]):
         return [value.decode("latin-1") for value in self._lines.get(key, ())]
 
     def __repr__(self) -> str:
-        return f"Headers({[(name.decode('latin-1'), value.decode('latin-1')) for name, value in self.raw]!r})"
+        return f"Headers({[(name.decode('latin-1'), value.decode('latin-1')) for name, value in self._raw]!r})"
 
 
 def connection_options(headers: Headers) -> set[str]:

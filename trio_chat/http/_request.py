@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, unquote
 
 from .. import Address
 from ._errors import HTTPError
-from ._framing import origin_form
+from ._framing import authority_of, origin_form
 from ._head import Head
 from ._headers import Headers
 from ._multi import Form
@@ -29,17 +29,20 @@ class Request:
         query: of the target, behind the question mark, as sent.
         http_version: "1.1" or "1.0".
         headers: see `Headers`.
+        host: the host, and port if there is one, that the client asked for: of a target in absolute form, or the field
+            Host; empty if an HTTP/1.0 client did not say.
         client: the address of the client, as `socket.getpeername()` gives it; None if the stream has no socket.
         scheme: "http", or "https" over TLS.
     """
 
-    __slots__ = ("_body", "client", "headers", "http_version", "method", "path", "query", "scheme", "target")
+    __slots__ = ("_body", "client", "headers", "host", "http_version", "method", "path", "query", "scheme", "target")
 
     def __init__(self, head: Head, body: bytes, *, client: Address | None = None, scheme: str = "http") -> None:
         self.method: str = head.method
         self.target: str = head.target
         self.http_version: str = f"1.{min(head.minor_version, 1)}"
         self.headers: Headers = head.headers
+        self.host: str = authority_of(head)
         self.client: Address | None = client
         self.scheme: str = scheme
         self._body = body

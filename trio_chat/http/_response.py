@@ -9,6 +9,7 @@ from http import HTTPStatus
 from operator import index
 
 from ._headers import Headers, HeadersLike, connection_options
+from ._status import phrase
 
 _OURS = ("content-length", "transfer-encoding")
 _WITHOUT_BODY = (HTTPStatus.NO_CONTENT, HTTPStatus.RESET_CONTENT, HTTPStatus.NOT_MODIFIED)
@@ -16,7 +17,7 @@ _MIN_STATUS, _MAX_STATUS = 200, 599
 
 
 class Response:
-    """An answer with its whole body.
+    """An answer with its whole body. Immutable: to change one, make another.
 
     Args:
         status: 200 to 599.
@@ -28,7 +29,7 @@ class Response:
     Raises TypeError or ValueError for anything else, and for header fields with CR, LF or NUL.
     """
 
-    __slots__ = ("body", "headers", "status")
+    __slots__ = ("_body", "_headers", "_status")
 
     def __init__(
         self,
@@ -45,13 +46,26 @@ class Response:
             content_type = content_type or "text/plain; charset=utf-8"
         elif not isinstance(body, bytes):
             raise TypeError(f"the body of a response is bytes or str; got {body!r}")
-        self.status: int = status
-        self.body: bytes = body
-        self.headers: Headers = Headers(headers)
-        if any(name in self.headers for name in _OURS):
+        fields = Headers(headers)
+        if any(name in fields for name in _OURS):
             raise ValueError("Content-Length and Transfer-Encoding follow from the body; they cannot be given")
-        if content_type is not None and "content-type" not in self.headers:
-            self.headers = Headers.from_raw([*self.headers.raw, *Headers({"Content-Type": content_type}).raw])
+        if content_type and "content-type" not in fields:
+            fields = Headers.from_raw([*fields.raw, *Headers({"Content-Type": content_type}).raw])
+        self._status = status
+        self._body = body
+        self._headers = fields
+
+    @property
+    def status(self) -> int:
+        return self._status
+
+    @property
+    def body(self) -> bytes:
+        return self._body
+
+    @property
+    def headers(self) -> Headers:
+        return self._headers
 
     @property
     def closes(self) -> bool:
@@ -70,9 +84,8 @@ class Response:
         body = b"" if self.status in _WITHOUT_BODY else self.body
         if self.status not in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED):
             fields.append((b"Content-Length", b"%d" % len(body)))
-        head = b"".join(
-            [b"HTTP/1.1 %d %b\r\n" % (self.status, _phrase(self.status)), *(b"%b: %b\r\n" % field for field in fields)]
-        )
+        status_line = f"HTTP/1.1 {self.status} {phrase(self.status)}\r\n".encode("ascii")
+        head = b"".join([status_line, *(b"%b: %b\r\n" % field for field in fields)])
         return b"%b\r\n%b" % (head, body if with_body else b"")
 
     def __repr__(self) -> str:
@@ -83,11 +96,3 @@ class Response:
 def http_date(timestamp: int) -> bytes:
     """A time in the form of RFC 9110, section 5.6.7."""
     return formatdate(timestamp, usegmt=True).encode("ascii")
-
-
-@lru_cache
-def _phrase(status: int) -> bytes:
-    try:
-        return HTTPStatus(status).phrase.encode("ascii")
-    except ValueError:
-        return b""

@@ -1,0 +1,18 @@
+"""Status codes in words."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from http import HTTPStatus
+
+# RFC 9110, section 15.5, has new names for these; Python has them since 3.13.
+_NEW_NAMES = {413: "Content Too Large", 414: "URI Too Long", 416: "Range Not Satisfiable", 422: "Unprocessable Content"}
+
+
+@lru_cache
+def phrase(status: int) -> str:
+    """The reason phrase of a status; empty if it has none."""
+    try:
+        return _NEW_NAMES.get(status) or HTTPStatus(status).phrase
+    except ValueError:
+        return ""
