@@ -314,3 +314,73 @@ async def test_a_cancelled_server_closes_everything() -> None:
     assert await receive_all(client) == b""
     with pytest.raises(trio.BrokenResourceError):
         await listener.connect()
+
+
+async def test_a_handler_that_fails_while_it_is_cut_off_is_logged_and_nothing_more(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Stubborn(AsyncChat):
+        def handle_connect(self) -> None:
+            self.nursery.start_soon(self.work)
+
+        async def work(self) -> None:
+            try:
+                await trio.sleep_forever()
+            finally:
+                raise Boom
+
+    class StubbornCallback(Line):
+        async def found_terminator(self) -> None:
+            try:
+                await trio.sleep_forever()
+            finally:
+                raise Boom
+
+    for factory in (Stubborn, StubbornCallback):
+        caplog.clear()
+        listener, stop = MemoryListener(), trio.Event()
+        async with trio.open_nursery() as nursery:
+            await nursery.start(partial(serve_listeners, factory, [listener], stop=stop, shutdown_grace=3))
+            client = await listener.connect()
+            await client.send_all(b"line\n half a line")
+            await trio.testing.wait_all_tasks_blocked()
+            stop.set()
+        assert "the handler of the connection from None failed" in [record.getMessage() for record in caplog.records]
+        assert await receive_all(client) == b""
+
+
+async def test_closing_the_listeners_stops_even_if_there_is_a_stop_event() -> None:
+    listener = MemoryListener()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(partial(serve_listeners, Line, [listener], stop=trio.Event()))
+        client = await listener.connect()
+        await ask(client, b"hello")
+        await listener.aclose()
+        assert await receive_all(client) == b""
+        await client.aclose()
+
+
+@pytest.mark.parametrize("port", [-1, 65536, 99999])
+async def test_a_wrong_port_is_refused(port: int) -> None:
+    with pytest.raises(ValueError, match="a port is a number from 0 to 65535"):
+        await serve_tcp(Line, port)
+
+
+async def test_the_peer_is_known_to_the_last(nursery: trio.Nursery) -> None:
+    peers = []
+
+    class Noting(Line):
+        def handle_close(self) -> None:
+            peers.append(self.peer)
+
+    (listener,) = await nursery.start(partial(serve_tcp, Noting, 0, host="127.0.0.1"))
+    async with await connect(listener) as client:
+        address = client.socket.getsockname()
+        await ask(client, b"hello")
+        await client.send_eof()
+        await receive_all(client)
+        await client.aclose()
+    while not peers:
+        await trio.lowlevel.checkpoint()
+    assert peers == [address]
+    nursery.cancel_scope.cancel()

@@ -159,3 +159,48 @@ async def test_abstract_unix_socket(nursery: trio.Nursery) -> None:
     async with trio.SocketStream(client_socket) as client:
         await ask(client, b"hello")
     nursery.cancel_scope.cancel()
+
+
+async def test_a_stop_does_not_wait_for_handshakes(
+    server_context: ssl.SSLContext, autojump_clock: trio.testing.MockClock
+) -> None:
+    inner, stop = MemoryListener(), trio.Event()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(partial(serve_listeners, Echo, [trio.SSLListener(inner, server_context)], stop=stop))
+        client = await inner.connect()
+        await trio.testing.wait_all_tasks_blocked()
+        stop.set()
+    assert trio.current_time() == 0
+    assert await receive_all(client) == b""
+
+
+@pytest.mark.parametrize("https_compatible", [False, True])
+async def test_over_tls_an_early_answer_reaches_a_client_that_is_still_sending(
+    nursery: trio.Nursery, server_context: ssl.SSLContext, client_context: ssl.SSLContext, https_compatible: bool
+) -> None:
+    class Refusing(Echo):
+        max_frame_bytes = 1000
+        on_oversize = "answer"
+
+        def handle_oversize(self) -> None:
+            self.push(b"too long\n")
+
+    (listener,) = await nursery.start(
+        partial(serve_ssl_over_tcp, Refusing, 0, server_context, host="127.0.0.1", https_compatible=https_compatible)
+    )
+    port = listener.transport_listener.socket.getsockname()[1]
+    tcp = await trio.open_tcp_stream("127.0.0.1", port)
+    client = trio.SSLStream(tcp, client_context, server_hostname="localhost", https_compatible=https_compatible)
+    await client.send_all(b"x" * 500_000)
+    assert await receive_exactly(client, 9) == b"too long\n"
+    await trio.aclose_forcefully(client)
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_socket_of_datagrams_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    with trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_DGRAM) as other:
+        await other.bind(str(path))
+        with pytest.raises(OSError, match="in use"):
+            await serve_unix(Echo, path)
+        assert path.is_socket()

@@ -17,6 +17,8 @@ import trio
 from ._server import HandlerFactory, ListenerT, ServeOptions, Server
 from ._unix import unix_listener
 
+_MAX_PORT = 65535
+
 
 async def serve_listeners(
     handler_factory: HandlerFactory,
@@ -40,7 +42,8 @@ async def serve_tcp(
 ) -> None:
     """Serve on a TCP port; 0 for any free one. `host`: the address to listen on; None for all. See `ServeOptions`."""
     server = Server(handler_factory, **options)
-    await server.serve(await trio.open_tcp_listeners(port, host=host, backlog=backlog), task_status)
+    listeners = await trio.open_tcp_listeners(_checked(port), host=host, backlog=backlog)
+    await server.serve(listeners, task_status)
 
 
 async def serve_ssl_over_tcp(
@@ -57,9 +60,16 @@ async def serve_ssl_over_tcp(
     """Serve TLS on a TCP port. Handlers are made after the handshake. See `serve_tcp` and `trio.SSLStream`."""
     server = Server(handler_factory, **options)
     listeners = await trio.open_ssl_over_tcp_listeners(
-        port, ssl_context, host=host, https_compatible=https_compatible, backlog=backlog
+        _checked(port), ssl_context, host=host, https_compatible=https_compatible, backlog=backlog
     )
     await server.serve(listeners, task_status)
+
+
+def _checked(port: int) -> int:
+    """The system would take 99999 for 34463."""
+    if not 0 <= port <= _MAX_PORT:
+        raise ValueError(f"a port is a number from 0 to {_MAX_PORT}; got {port}")
+    return port
 
 
 async def serve_unix(

@@ -13,7 +13,7 @@ from __future__ import annotations
 import errno
 import logging
 from collections.abc import Callable, Sequence
-from typing import TypeAlias, TypedDict, TypeVar
+from typing import Any, TypeAlias, TypedDict, TypeVar
 
 import trio
 
@@ -23,8 +23,9 @@ from ._streams import Address, close_now, peer_address
 
 logger = logging.getLogger("trio_chat.server")
 
-#: Takes the stream of a new connection and gives its handler; a subclass of `AsyncChat` is one.
-HandlerFactory: TypeAlias = Callable[[trio.abc.Stream], AsyncChat]
+#: Takes the stream of a new connection and gives its handler; a subclass of `AsyncChat` is one. The stream is a
+#: `trio.abc.Stream`; typed as Any, so that a handler may ask for what its server gives, say a `trio.SocketStream`.
+HandlerFactory: TypeAlias = Callable[[Any], AsyncChat]
 
 ListenerT = TypeVar("ListenerT", bound=trio.abc.Listener[trio.abc.Stream])
 
@@ -70,18 +71,20 @@ class Server:
         self._shutdown_grace = shutdown_grace
         self._handshake_timeout = handshake_timeout
         self._chats: set[AsyncChat] = set()
+        self._handshakes: set[trio.CancelScope] = set()
         self._stopping = False
 
     async def serve(self, listeners: Sequence[ListenerT], task_status: trio.TaskStatus[Sequence[ListenerT]]) -> None:
         try:
             async with trio.open_nursery() as connections:
                 async with trio.open_nursery() as accepting:
-                    for listener in listeners:
-                        accepting.start_soon(self._accept_from, listener, connections)
-                    task_status.started(listeners)
                     if self._stop is not None:
-                        await self._stop.wait()
-                        accepting.cancel_scope.cancel()
+                        accepting.start_soon(self._cancel_when_stopped, self._stop, accepting.cancel_scope)
+                    async with trio.open_nursery() as acceptors:
+                        for listener in listeners:
+                            acceptors.start_soon(self._accept_from, listener, connections)
+                        task_status.started(listeners)
+                    accepting.cancel_scope.cancel()  # all listeners were closed
                 for listener in listeners:
                     await listener.aclose()
                 self._stop_chats()
@@ -92,8 +95,15 @@ class Server:
             for listener in listeners:
                 await close_now(listener)
 
+    @staticmethod
+    async def _cancel_when_stopped(stop: trio.Event, scope: trio.CancelScope) -> None:
+        await stop.wait()
+        scope.cancel()
+
     def _stop_chats(self) -> None:
         self._stopping = True
+        for handshake in self._handshakes:
+            handshake.cancel()
         for chat in self._chats:
             chat.close_when_idle()
 
@@ -149,16 +159,30 @@ class Server:
                 await chat.run()
             finally:
                 self._chats.discard(chat)
-        except Exception:
-            logger.exception("the handler of the connection from %s failed", peer)
+        except Exception as exc:
+            _log_failure(peer, exc)
+        except BaseExceptionGroup as group:  # of a connection that was cancelled while it failed
+            failed, rest = group.split(Exception)
+            if failed is not None:
+                _log_failure(peer, failed)
+            if rest is not None:
+                raise rest from None
 
     async def _shake_hands(self, stream: trio.SSLStream[trio.abc.Stream], peer: Address | None) -> bool:
-        with trio.move_on_after(self._handshake_timeout):
+        with trio.move_on_after(self._handshake_timeout) as handshake:
+            self._handshakes.add(handshake)
             try:
                 await stream.do_handshake()
             except trio.BrokenResourceError as exc:
                 logger.info("TLS handshake with %s failed: %s", peer, exc.__cause__ or exc)
                 return False
+            finally:
+                self._handshakes.discard(handshake)
             return True
-        logger.info("TLS handshake with %s timed out", peer)
+        if not self._stopping:
+            logger.info("TLS handshake with %s timed out", peer)
         return False
+
+
+def _log_failure(peer: Address | None, failure: BaseException) -> None:
+    logger.error("the handler of the connection from %s failed", peer, exc_info=failure)

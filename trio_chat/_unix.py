@@ -49,11 +49,13 @@ async def unix_listener(
 
 async def _is_dead(path: str | bytes) -> bool:
     """Whether `path` is a socket file on which nobody listens."""
-    if not stat.S_ISSOCK(os.stat(path).st_mode):
+    if not stat.S_ISSOCK(os.lstat(path).st_mode):
         return False
     with trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_STREAM) as probe:
         try:
             await probe.connect(path)
         except ConnectionRefusedError:
             return True
+        except OSError:
+            return False  # say, the socket of a server of datagrams
     return False
