@@ -278,10 +278,12 @@ async def test_after_the_last_output_the_peer_may_finish_sending(mock_clock: tri
         await client.send_all(b"x\n")
         assert await receive_all(client) == b"go away"
         await client.send_all(b"still sending")  # a stream closed both ways would raise
-        mock_clock.jump(1.9)
-        await trio.testing.wait_all_tasks_blocked()
-        await client.send_all(b"still sending")
-        mock_clock.jump(0.2)
+        for _ in range(3):  # whoever goes on sending is waited for
+            mock_clock.jump(1.9)
+            await trio.testing.wait_all_tasks_blocked()
+            await client.send_all(b"still sending")
+            await trio.testing.wait_all_tasks_blocked()
+        mock_clock.jump(2)
         await trio.testing.wait_all_tasks_blocked()
         with pytest.raises(trio.BrokenResourceError):
             await client.send_all(b"too late")
@@ -380,3 +382,85 @@ async def test_whoever_pushes_while_a_connection_ends_is_told_so(how: str) -> No
             else:
                 await chat.run()
     assert told
+
+
+async def test_whoever_never_stops_sending_is_waited_for_ten_times_as_long(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    client, server = trio.testing.memory_stream_pair()
+    chat = RecordingChat(server)
+    chat.push(b"bye")
+    chat.close_when_done()
+
+    async def send_for_ever() -> None:
+        while True:
+            await client.send_all(b"x")
+            await trio.sleep(1)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(chat.run)
+        with pytest.raises(trio.BrokenResourceError):
+            await send_for_ever()
+    assert trio.current_time() == 20
+
+
+class Ticker(RecordingChat):
+    """Pushes once a second, from a background task that knows nothing of the end."""
+
+    write_timeout = 5
+
+    def handle_connect(self) -> None:
+        self.nursery.start_soon(self.tick)
+
+    async def tick(self) -> None:
+        while True:
+            self.push(b"tick ")
+            await self.drain()
+            await trio.sleep(1)
+
+
+@pytest.mark.parametrize("end", ["close", "close_when_done", "eof", "close_when_idle"])
+async def test_a_background_task_that_learns_of_the_end_by_pushing_is_no_error(
+    autojump_clock: trio.testing.MockClock, end: str
+) -> None:
+    async with talk(Ticker) as (chat, client):
+        await trio.sleep(2.5)
+        if end == "eof":
+            await client.send_eof()
+        else:
+            getattr(chat, end)()
+        assert await receive_all(client) == b"tick tick tick "
+        await trio.sleep(10)
+    assert chat.names[-1] == "close"
+
+
+async def test_a_background_task_that_learns_of_a_stall_is_no_error(autojump_clock: trio.testing.MockClock) -> None:
+    _, server = trio.testing.lockstep_stream_pair()
+    chat = Ticker(server)
+    chat.low_water_bytes = 0
+    await chat.run()
+    assert trio.current_time() == 5
+    assert chat.names[-2:] == ["timeout", "close"]
+
+
+async def test_a_limit_that_is_none_ends_the_connection_as_any_other() -> None:
+    for name, value in [("max_frame_bytes", 1e6), ("on_oversize", "ignore"), ("idle_timeout", None)]:
+        client, server = trio.testing.memory_stream_pair()
+        chat = RecordingChat(server)
+        setattr(chat, name, value)
+        with pytest.raises((TypeError, ValueError), match=name):
+            await chat.run()
+        assert chat.names == ["close"]
+        assert await client.receive_some() == b""
+
+
+async def test_a_broken_stream_of_the_handlers_own_is_its_error() -> None:
+    class Proxy(RecordingChat):
+        async def handle_connect(self) -> None:  # type: ignore[override]
+            raise trio.BrokenResourceError("upstream")
+
+    client, server = trio.testing.memory_stream_pair()
+    chat = Proxy(server)
+    await client.aclose()
+    with pytest.raises(trio.BrokenResourceError, match="upstream"):
+        await chat.run()

@@ -141,3 +141,25 @@ async def test_an_answer_may_change_the_terminator() -> None:
         ("oversize", b"12345"),
         ("found", b"abc"),
     ]
+
+
+@pytest.mark.parametrize("input_", [b"123456\r\nabc\r\n", b"123456\r\n\r\n\r\n"])
+async def test_nothing_is_handed_over_after_a_close_in_the_answer(input_: bytes) -> None:
+    class Closing(Limited):
+        on_oversize = "skip"
+
+        def handle_oversize(self) -> None:
+            super().handle_oversize()
+            self.close_when_done()
+
+    chat, _ = await converse(Closing, [input_])
+    assert chat.story == [("connect", None), ("oversize", b"12345"), ("close", None)]
+
+
+async def test_a_limit_of_nothing() -> None:
+    class Empty(Limited):
+        max_frame_bytes = 0
+        on_oversize = "skip"
+
+    chat, _ = await converse(Empty, [b"long\r\n\r\nlonger\r\n"])
+    assert [name for name, _ in chat.story] == ["connect", "oversize", "found", "oversize", "eof", "close"]

@@ -253,3 +253,97 @@ async def test_a_producer_that_gives_no_bytes_is_named(piece: object) -> None:
     chat.push_with_producer([piece])  # type: ignore[list-item]
     with pytest.raises(TypeError, match="a producer takes bytes; got"):
         await chat.run()
+
+
+async def test_an_open_ended_producer_stops_neither_input_nor_drain() -> None:
+    class Subscribed(RecordingChat):
+        def handle_connect(self) -> None:
+            self.send_event, events = trio.open_memory_channel[bytes](10)
+            self.push_with_producer(events)
+
+        async def found_terminator(self) -> None:
+            super().found_terminator()
+            self.send_event.send_nowait(b"event ")
+            await trio.testing.wait_all_tasks_blocked()
+            await self.drain()
+
+    async with talk(Subscribed) as (chat, client):
+        for _ in range(3):
+            await client.send_all(b"x\n")
+            assert await receive_exactly(client, 6) == b"event "
+        assert len(chat.frames) == 3
+        chat.close()
+
+
+class Unclosable(io.BytesIO):
+    closed_count = 0
+
+    def close(self) -> None:
+        Unclosable.closed_count += 1
+        raise Broken
+
+
+async def test_a_producer_that_fails_to_close_keeps_nothing_else_from_it() -> None:
+    Unclosable.closed_count = 0
+    chat = RecordingChat(trio.testing.memory_stream_pair()[0])
+    chat.push(b"x")
+    files = [Unclosable(b"1"), io.BytesIO(b"2"), Unclosable(b"3")]
+    for file in files:
+        chat.push_with_producer(file)
+    chat.close()
+    with pytest.raises(ExceptionGroup) as raised:
+        await chat.run()
+    assert raised.group_contains(Broken)
+    assert Unclosable.closed_count == 2
+    assert files[1].closed
+    assert chat.names[-1] == "close"
+
+
+async def test_a_finished_producer_that_fails_to_close_is_an_error_of_the_handler() -> None:
+    errors: list[Exception] = []
+
+    class Handling(RecordingChat):
+        def handle_error(self, exc: Exception) -> None:
+            errors.append(exc)
+
+    async with talk(Handling) as (chat, client):
+        chat.push_with_producer(Unclosable(b"data"))
+        assert await receive_all(client) == b"data"
+    assert [type(exc) for exc in errors] == [Broken]
+
+
+async def test_a_discarded_producer_that_raises_disturbs_nothing() -> None:
+    go_on = trio.Event()
+
+    async def slow() -> AsyncIterator[bytes]:
+        await go_on.wait()
+        raise Broken
+        yield b""
+
+    async with talk(RecordingChat) as (chat, client):
+        chat.push_with_producer(slow())
+        await trio.testing.wait_all_tasks_blocked()
+        chat.discard_buffers()
+        chat.push(b"fine")
+        go_on.set()
+        assert await receive_exactly(client, 4) == b"fine"
+
+
+async def test_producers_pushed_after_the_output_is_lost_are_closed() -> None:
+    files: list[io.BytesIO] = []
+
+    class Producing(RecordingChat):
+        def found_terminator(self) -> None:
+            files.append(io.BytesIO(b"data"))
+            self.push_with_producer(files[-1])
+
+    client, server = trio.testing.memory_stream_pair()
+    await client.receive_stream.aclose()  # the peer sends, but does not read
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(Producing(server).run)
+        for _ in range(5):
+            await client.send_all(b"x\n")
+            await trio.testing.wait_all_tasks_blocked()
+        assert len(files) == 5
+        assert all(file.closed for file in files)
+        await client.send_stream.aclose()

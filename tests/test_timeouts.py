@@ -85,6 +85,9 @@ async def test_a_count_that_is_not_reached_is_a_message_in_progress(autojump_clo
         def found_terminator(self) -> None:
             self.set_terminator(1000)
 
+        def between_messages(self) -> bool:
+            return self.get_terminator() == b"\n"
+
     async with talk(Counting) as (chat, client):
         await client.send_all(b"x\n")
         await trio.sleep(20)
@@ -245,3 +248,80 @@ async def test_many_connections_are_each_timed_for_themselves(autojump_clock: tr
     async with trio.open_nursery() as nursery:
         for delay in range(500):
             nursery.start_soon(one, delay / 10)
+
+
+async def test_the_write_timeout_holds_after_another_one_has_passed(autojump_clock: trio.testing.MockClock) -> None:
+    class Stalled(Timed):
+        message_timeout = 5
+        write_timeout = 20
+
+    client, server = trio.testing.lockstep_stream_pair()
+    chat = Stalled(server)
+    chat.push(b"never read")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(chat.run)
+        await client.send_all(b"partial")
+    assert trio.current_time() == 20
+    assert timeouts(chat) == ["message", "write"]
+
+
+async def test_an_int_terminator_of_which_nothing_has_come_is_idle(autojump_clock: trio.testing.MockClock) -> None:
+    class LengthPrefixed(Timed):
+        terminator = 4
+        message_timeout = 1
+
+    async with talk(LengthPrefixed) as (chat, client):
+        assert await receive_all(client) == b""
+        assert trio.current_time() == 10
+    assert timeouts(chat) == ["idle"]
+
+
+async def test_an_interruption_is_no_input(autojump_clock: trio.testing.MockClock) -> None:
+    async with talk(Timed) as (chat, client):
+        for terminator in (b"|", b";"):
+            await trio.sleep(4)
+            chat.set_terminator(terminator)
+        assert await receive_all(client) == b""
+        assert trio.current_time() == 10
+    assert timeouts(chat) == ["idle"]
+
+
+async def test_no_timeout_is_handled_after_the_end(autojump_clock: trio.testing.MockClock) -> None:
+    class Pushing(Timed):
+        def handle_connect(self) -> None:
+            self.nursery.start_soon(self.close_later)
+
+        async def close_later(self) -> None:
+            await trio.sleep(10)
+            self.close_when_done()
+
+        def handle_timeout(self, kind: TimeoutKind) -> None:
+            self.push(b"late")
+            self.close_when_done()
+
+    async with talk(Pushing) as (_, client):
+        assert await receive_all(client) in (b"", b"late")
+
+
+@pytest.mark.parametrize("name", ["idle_timeout", "message_timeout", "write_timeout"])
+async def test_a_limit_that_is_no_number_is_refused(name: str) -> None:
+    _, server = trio.testing.memory_stream_pair()
+    chat = Timed(server)
+    setattr(chat, name, None)
+    with pytest.raises(TypeError, match=f"{name} is a number of seconds, math.inf for no limit; got None"):
+        await chat.run()
+
+
+async def test_a_limit_that_becomes_no_number_ends_that_connection_alone(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    class Changing(Timed):
+        async def found_terminator(self) -> None:
+            self.idle_timeout = None  # type: ignore[assignment]
+            await trio.sleep(20)  # the alarm looks meanwhile
+
+    client, server = trio.testing.memory_stream_pair()
+    await client.send_all(b"x\n")
+    with pytest.raises(TypeError):
+        await Changing(server).run()
+    assert await receive_all(client) == b""

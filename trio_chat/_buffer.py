@@ -97,8 +97,9 @@ class TerminatorBuffer(ChunkQueue):
         self._frame_bytes = 0  # handed over of the present frame
         self._skipping = False
         self._window = 0
-        # For a tuple: where each alternative is next in the chunk, and where one may begin that the chunk cuts off.
-        self._next_seen: list[int] | None = None
+        # For tuples: where each alternative is next in the chunk, and where one may begin that the chunk cuts off. The
+        # former is known across changes of the terminator: no stretch is searched for the same one twice.
+        self._next_seen: dict[Needle, int] = {}
         self._tail_from = -1
         self._batch = _NOTHING
         self._batch_frames = 0
@@ -130,7 +131,7 @@ class TerminatorBuffer(ChunkQueue):
         self.stop()
         self._rejoin()
         self._use(terminator)
-        self._next_seen = None
+        self._tail_from = -1
         self._window = 0
         self._frame_bytes = 0
         self._skipping = False
@@ -143,7 +144,9 @@ class TerminatorBuffer(ChunkQueue):
 
     def _start_chunk(self, chunk: bytes) -> None:
         super()._start_chunk(chunk)
-        self._next_seen = None
+        if self._next_seen:
+            self._next_seen = {}
+        self._tail_from = -1
 
     @property
     def matched(self) -> bytes | None:
@@ -184,9 +187,8 @@ class TerminatorBuffer(ChunkQueue):
 
     @property
     def mid_frame(self) -> bool:
-        """Whether a frame has begun and not ended: some of it came, or a count is not reached yet."""
-        counting = isinstance(self._terminator, int) and self._terminator > 0
-        return counting or bool(self._frame_bytes or self._held or self._skipping)
+        """Whether a frame has begun and not ended: some of it has come."""
+        return bool(self._frame_bytes or self._held or self._skipping)
 
     @property
     def frame_bytes(self) -> int:
@@ -209,7 +211,7 @@ class TerminatorBuffer(ChunkQueue):
         if len(rest) == self._batch_frames:
             self._terminator, self._matched, self._chunk, self._pos = self._mark[:4]
             self._holder, self._held, self._frame_bytes = self._mark[4:]
-            self._next_seen = None
+            self._next_seen = {}
         else:  # some frames of a split were handed over: the others are contiguous, up to _pos
             self._pos -= sum(map(len, rest)) + len(rest) * len(self._needles[0].pattern)
 
@@ -314,16 +316,13 @@ class TerminatorBuffer(ChunkQueue):
         self._rejoin()
         chunk, start = self._chunk, self._pos
         end = len(chunk)
-        if self._next_seen is None:
-            self._next_seen = [-1] * len(self._needles)
-            self._tail_from = -1
         seen, first, found = self._next_seen, end, self._needles[0]
-        for index, needle in enumerate(self._needles):  # the longest first: it wins where two begin at one place
-            if seen[index] < start:
+        for needle in self._needles:  # the longest first: it wins where two begin at one place
+            if seen.get(needle, -1) < start:
                 at = chunk.find(needle.pattern, start)
-                seen[index] = end if at < 0 else at
-            if seen[index] < first:
-                first, found = seen[index], needle
+                seen[needle] = end if at < 0 else at
+            if seen[needle] < first:
+                first, found = seen[needle], needle
         if first == end or (first > end - len(self._needles[0].pattern) and not self._final):
             # Near the end, an earlier or a longer one may have begun.
             if self._tail_from < start:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import trio
 
 from ._connection import Connection
-from ._handler import Handler, TimeoutKind
+from ._handler import Handler, Reply, TimeoutKind
 from ._producers import Producer, Source, as_bytes
 from ._streams import Address, peer_address
 from ._terminators import Terminator
@@ -32,6 +32,7 @@ class AsyncChat(Handler):
             raise TypeError(f"{type(self).__name__} takes a trio.abc.Stream; got {stream!r}")
         #: What `_collect_incoming_data` has put aside.
         self.incoming: list[bytes] = []
+        self._peer = peer_address(stream)
         self._connection = Connection(self, stream)
 
     @property
@@ -41,15 +42,22 @@ class AsyncChat(Handler):
 
     @property
     def nursery(self) -> trio.Nursery:
-        """Where background tasks of this connection run. They are cancelled when it closes."""
+        """Where background tasks of this connection run. They are cancelled when the conversation ends.
+
+        It ends before what is queued is sent: a task that has to push until the last moment holds it open by not
+        letting `handle_eof` close.
+        """
         if (nursery := self._connection.nursery) is None:
             raise RuntimeError("the nursery opens with run(): start background tasks from handle_connect() on")
         return nursery
 
     @property
     def peer(self) -> Address | None:
-        """The address of the other end, as `socket.getpeername()` gives it; None if the stream has no socket."""
-        return peer_address(self._connection.stream)
+        """The address of the other end when the handler was made, as `socket.getpeername()` gives it.
+
+        None if the stream has no socket, or the peer was gone already.
+        """
+        return self._peer
 
     async def run(self) -> None:
         """Hold the conversation, until it is closed by either side.
@@ -57,8 +65,9 @@ class AsyncChat(Handler):
         Returns when the stream is closed and `handle_close` has returned. It can be called once.
 
         Raises:
-            Exception: what a callback, a producer or a task in `nursery` raised and `handle_error` did not handle: as
-                itself, or, if several tasks failed, in a group. That the peer broke the connection is no error.
+            Exception: what a callback or a producer raised and `handle_error` did not handle, or what a task in
+                `nursery` raised: as itself, or, if several tasks failed, in a group. That the conversation ended,
+                whoever ended it, is no error, even for a task that learns of it by `push` or `drain`.
             RuntimeError: on a second call.
 
         If cancelled: the stream is closed at once, what was queued is dropped, and `handle_close` is called.
@@ -89,9 +98,10 @@ class AsyncChat(Handler):
         """The terminator of bytes that was found last: of a tuple, which of them."""
         return self._connection.buffer.matched
 
-    def collect_incoming_data(self, data: bytes) -> None:
+    def collect_incoming_data(self, data: bytes) -> Reply:
         """Put `data` aside in `incoming`. Override it to do something else; `async def` is as good as `def`."""
         self.incoming.append(data)
+        return None
 
     def _collect_incoming_data(self, data: bytes) -> None:
         """asynchat's helper: put `data` aside in `incoming`."""
@@ -113,26 +123,23 @@ class AsyncChat(Handler):
             trio.ClosedResourceError: after `close` or `close_when_done`; see `closing`.
         """
         data = as_bytes(data, "push()")
-        self._check_open("push()")
+        self._connection.check_open("push()")
         self._connection.push(data)
 
     def push_with_producer(self, producer: Producer) -> None:
         """Queue everything that `producer` will give: it is asked for more whenever what came before has been sent.
 
         A producer is an object with asynchat's `more()`, a binary file, or an iterable or async iterable of bytes.
-        Files and generators are closed when they are exhausted or the connection ends.
+        Files and generators are closed when they are exhausted or the connection ends. What is pushed behind a producer
+        waits for its end, and so does `close_when_done`; no timeout looks at a producer that gives nothing.
 
         Raises:
             TypeError: for what is none of these.
             trio.ClosedResourceError: after `close` or `close_when_done`.
         """
         source = Source(producer, self.ac_out_buffer_size)
-        self._check_open("push_with_producer()")
+        self._connection.check_open("push_with_producer()")
         self._connection.push_source(source)
-
-    def _check_open(self, what: str) -> None:
-        if not self._connection.open:
-            raise trio.ClosedResourceError(f"{what} after close() or close_when_done()")
 
     @property
     def queued_bytes(self) -> int:
@@ -149,16 +156,13 @@ class AsyncChat(Handler):
         If cancelled, what is queued is still sent.
         """
         await trio.lowlevel.checkpoint()
-        await self._connection.writer.below_low()
-        if self._connection.closed:
-            raise trio.ClosedResourceError("the connection was closed")
-        if self._connection.writer.lost:
-            raise trio.BrokenResourceError("the peer is gone, or does not read")
+        await self._connection.drain()
 
     def discard_buffers(self) -> None:
         """Drop what has been received and not handed over, and what is queued and not being sent."""
         self._connection.buffer.take()
         self._connection.writer.discard()
+        self._connection.flush()
         self.incoming.clear()
 
     # ------------------------------------------------------------------ the end
@@ -188,8 +192,10 @@ class AsyncChat(Handler):
         """Whether `close_when_idle` was called, as servers do when they stop."""
         return self._connection.stopping
 
-    def handle_eof(self) -> None:
+    def handle_eof(self) -> Reply:
         self.close_when_done()
+        return None
 
-    def handle_timeout(self, kind: TimeoutKind) -> None:
+    def handle_timeout(self, kind: TimeoutKind) -> Reply:
         self.close_when_done()
+        return None

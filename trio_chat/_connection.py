@@ -29,8 +29,9 @@ from typing import TYPE_CHECKING
 import trio
 
 from ._buffer import Batch, TerminatorBuffer
+from ._endings import Ended, Lost, raising_itself
 from ._errors import FrameTooLong
-from ._streams import close_now
+from ._streams import close_now, linger
 from ._timeouts import Timeouts
 from ._writer import Writer
 
@@ -47,10 +48,12 @@ class Connection:
         "_corked",
         "_delivering",
         "_eof",
+        "_gone",
         "_handler",
         "_interrupt",
         "_listening",
         "_news",
+        "_sending",
         "_timeouts",
         "_writing",
         "buffer",
@@ -67,7 +70,8 @@ class Connection:
         self.stream = stream
         self.buffer = TerminatorBuffer(handler.terminator)
         self.writer = Writer(stream, handler, self._note_output)
-        self.nursery: trio.Nursery | None = None
+        self.nursery: trio.Nursery | None = None  # of the handler's background tasks
+        self._sending: trio.Nursery | None = None  # of the writer's task, which outlives them
         self.open = True
         self.closed = False
         self._interrupt: trio.CancelScope | None = None
@@ -77,6 +81,7 @@ class Connection:
         self._delivering = False
         self._writing = False  # the writer's task has been started
         self._eof = False
+        self._gone = False  # the peer has broken off
         self.stopping = False
         self._timeouts = Timeouts(handler, self.writer, self.interrupt)
 
@@ -124,41 +129,70 @@ class Connection:
 
     def flush(self) -> None:
         """Let the writer send what is queued, unless more is coming in a moment."""
-        if self._corked or self.nursery is None:
+        if self._corked or self._sending is None:
             return
         if self._writing:
             self.writer.wake()
-        elif not self.writer.idle:
+        elif self.writer.has_work and not self.closed:
             self._writing = True
-            self.nursery.start_soon(self.writer.run)
+            self._sending.start_soon(self.writer.run)
+
+    def check_open(self, what: str) -> None:
+        if not self.open:
+            raise Ended(self, f"{what} after close() or close_when_done()")
+
+    async def drain(self) -> None:
+        await self.writer.below_low()
+        if self.closed and not self._gone:
+            raise Ended(self, "the connection was closed")
+        if self.writer.lost:
+            raise Lost(self, "the peer is gone, or does not read")
 
     # ------------------------------------------------------------------ the conversation
 
     async def run(self) -> None:
-        self.buffer.max_frame_bytes = self._handler.max_frame_bytes
-        self._timeouts.start()
-        failure: BaseException | None = None
         try:
-            try:
-                async with trio.open_nursery() as self.nursery:
+            self._check_limits()
+            self._timeouts.start()
+            with raising_itself():
+                async with trio.open_nursery() as self._sending:
                     try:
-                        self.flush()
-                        await self._call(self._handler.handle_connect)
-                        await self._converse()
+                        await self._converse_with_background_tasks()
                         await self._finish()
                     finally:
-                        self.close()  # at once, so that nobody starts anything in a nursery that is closing
-                        self.nursery.cancel_scope.cancel()
-            except BaseExceptionGroup as group:
-                # The nursery is ours, and so is its group: what one task alone raised is raised as itself.
-                failure = group.exceptions[0] if len(group.exceptions) == 1 else group
-            if failure is not None:
-                raise failure
+                        self.close()
+                        self._sending.cancel_scope.cancel()
         finally:
+            self.close()
             self._timeouts.stop()
-            await close_now(self.stream)
-            await self.writer.aclose()
-            await self._call(self._handler.handle_close)
+            try:
+                await close_now(self.stream)
+            finally:
+                try:
+                    await self.writer.aclose()
+                finally:
+                    await self._call(self._handler.handle_close)
+
+    def _check_limits(self) -> None:
+        self.buffer.max_frame_bytes = self._handler.max_frame_bytes
+        if self._handler.on_oversize not in ("close", "answer", "skip"):
+            raise ValueError(f'on_oversize is "close", "answer" or "skip"; got {self._handler.on_oversize!r}')
+
+    async def _converse_with_background_tasks(self) -> None:
+        with raising_itself(but_not=self._told_the_end):
+            async with trio.open_nursery() as self.nursery:
+                try:
+                    self.flush()
+                    await self._call(self._handler.handle_connect)
+                    await self._converse()
+                finally:
+                    # At once, so that nobody pushes to a conversation that is ending.
+                    self.close_when_done()
+                    self.nursery.cancel_scope.cancel()
+
+    def _told_the_end(self, exc: BaseException) -> bool:
+        """Whether `exc` only told a background task, which would have been cancelled, that the conversation is over."""
+        return isinstance(exc, Ended | Lost) and exc.connection is self
 
     async def _converse(self) -> None:
         chunk = None
@@ -185,6 +219,7 @@ class Connection:
                 await trio.sleep_forever()
             return await self.stream.receive_some(self._handler.ac_in_buffer_size)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self._gone = True
             self.close()
             return b""
         finally:
@@ -208,12 +243,15 @@ class Connection:
 
     async def _handle_news(self) -> None:
         """Do what there is to be done besides handling chunks."""
+        if self._timeouts.failure is not None:
+            raise self._timeouts.failure
         if (failure := self.writer.failure) is not None:
             self.writer.failure = None
             await self._error(failure)
             self.close()
         if (due := self._timeouts.take_due()) is not None:
-            await self._call(self._handler.handle_timeout, due)
+            if self.open or due == "write":
+                await self._call(self._handler.handle_timeout, due)
             if due == "write":
                 self.close()
         await self._deliver()
@@ -227,13 +265,12 @@ class Connection:
         await self._handle_news()
         if self.closed:
             return
-        broken = (trio.BrokenResourceError, trio.ClosedResourceError)
-        with trio.move_on_after(self._handler.linger_timeout), suppress(*broken):
-            if self.writer.sent_bytes and not self._eof and isinstance(self.stream, trio.abc.HalfCloseableStream):
-                await self.stream.send_eof()
-                while await self.stream.receive_some(self._handler.ac_in_buffer_size):
-                    pass
-            await self.stream.aclose()
+        patience = self._handler.linger_timeout
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            if self.writer.sent_bytes and not self._eof:
+                await linger(self.stream, patience)
+            with trio.move_on_after(patience):
+                await self.stream.aclose()
 
     # ------------------------------------------------------------------ callbacks
 
@@ -244,7 +281,7 @@ class Connection:
         frames = 0
         self._corked = self._delivering = True
         try:
-            while self.open and (batch := await self._next_batch()) is not None:
+            while (batch := await self._next_batch()) is not None:
                 pieces, ended = batch
                 frames += length_hint(pieces) if ended else 0
                 for data in pieces:
@@ -262,8 +299,6 @@ class Connection:
                                 await self._settle(reply)
                         except Exception as exc:
                             await self._error(exc)
-                if self.writer.overfull:
-                    await self._settle(self.writer.below_low())
                 if frames >= _FRAMES_PER_TURN:
                     frames = 0
                     await trio.lowlevel.checkpoint()
@@ -272,17 +307,22 @@ class Connection:
             self.flush()
 
     async def _next_batch(self) -> Batch | None:
-        try:
-            return self.buffer.next_batch()
-        except FrameTooLong:
-            policy = self._handler.on_oversize
+        """The next batch that the conversation is ready for; None if there is none, or it is over."""
+        while self.open:
+            if self.writer.overfull:
+                await self._settle(self.writer.below_low())
+                continue
+            try:
+                return self.buffer.next_batch()
+            except FrameTooLong:
+                policy = self._handler.on_oversize
             if policy != "close":
                 await self._call(self._handler.handle_oversize)
             if policy == "skip":
                 self.buffer.skip_frame()
-                return self.buffer.next_batch()
-            self.close_when_done()
-            return None
+            else:
+                self.close_when_done()
+        return None
 
     async def _call(self, callback: Callable[..., Reply], *args: object) -> None:
         try:
@@ -303,7 +343,7 @@ class Connection:
             self._corked = corked
 
     async def _error(self, exc: Exception) -> None:
-        if self.writer.lost and isinstance(exc, trio.BrokenResourceError):
+        if isinstance(exc, Lost) and exc.connection is self:
             return  # drain() told a callback that the peer is gone: that is no fault of the handler's
         if (reply := self._handler.handle_error(exc)) is not None:
             await self._settle(reply)

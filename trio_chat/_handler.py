@@ -33,7 +33,8 @@ class Handler:
     #: The terminator at the beginning of the conversation.
     terminator: ClassVar[Terminator] = None
 
-    #: How many bytes may come before a terminator of bytes; None: any number. Read when `run()` begins.
+    #: How many bytes may come before a terminator of bytes; None: any number. Read when `run()` begins. A count is not
+    #: limited: a handler that is told one by its peer checks it before it sets it.
     max_frame_bytes: int | None = 65536
     #: "close": end the conversation; what was queued before still goes out. "answer": call `handle_oversize`, then the
     #: same. "skip": call `handle_oversize`, drop the frame's rest with its terminator, and go on with the next frame.
@@ -53,8 +54,9 @@ class Handler:
     message_timeout: float = math.inf
     #: How long the peer may let one send of `ac_out_buffer_size` bytes wait.
     write_timeout: float = 60.0
-    #: After the last output, how long to wait for the peer to close its side. It is waited for because closing a
-    #: socket with unread input resets the connection, and the reset can overtake the last answer.
+    #: After the last output, how long to wait for the peer to send something more, which is dropped, or to close its
+    #: side; ten times as long in all. It is waited for because closing a socket with unread input resets the
+    #: connection, and the reset can overtake the last answer.
     linger_timeout: float = 2.0
 
     def handle_connect(self) -> Reply:

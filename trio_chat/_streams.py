@@ -1,10 +1,13 @@
-"""What is asked of a stream besides reading and writing: who its peer is, and that it be closed now."""
+"""What is asked of a stream besides reading and writing: who its peer is, and to end well, or now."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 import trio
+
+_DROP_BYTES = 65536
 
 #: What `socket.getpeername()` gives: (host, port), for IPv6 (host, port, flow, scope), for Unix sockets a path.
 Address: TypeAlias = tuple[Any, ...] | str | bytes
@@ -29,3 +32,36 @@ async def close_now(resource: trio.abc.AsyncResource) -> None:
     with trio.CancelScope(shield=True) as scope:
         scope.cancel()
         await resource.aclose()
+
+
+async def linger(stream: trio.abc.Stream, patience: float) -> None:
+    """End our side, then drop what comes until the peer ends its own, or sends nothing for `patience` seconds.
+
+    Ten times as long in all. To close a socket at once, with input unread, would reset the connection, and the reset
+    can overtake what was sent last.
+    """
+    with trio.move_on_after(10 * patience):
+        if isinstance(stream, trio.SSLStream):
+            await _linger_over_tls(stream, patience)
+        elif isinstance(stream, trio.abc.HalfCloseableStream):
+            await stream.send_eof()
+            await _drop_input(stream, patience)
+
+
+async def _linger_over_tls(stream: trio.SSLStream[trio.abc.Stream], patience: float) -> None:
+    transport = stream.transport_stream
+    try:
+        with trio.move_on_after(patience), suppress(trio.BrokenResourceError):
+            await stream.unwrap()  # sends the closing alert, which fails if the peer goes on sending
+        await linger(transport, patience)
+    finally:
+        await close_now(transport)
+
+
+async def _drop_input(stream: trio.abc.ReceiveStream, patience: float) -> None:
+    while True:
+        with trio.move_on_after(patience) as scope:
+            if not await stream.receive_some(_DROP_BYTES):
+                return
+        if scope.cancelled_caught:
+            return

@@ -25,7 +25,7 @@ class TimeLimits(Protocol):
 
 
 class Timeouts:
-    __slots__ = ("_frame_since", "_limits", "_report", "_ticket", "_waiting_since", "_writer", "due")
+    __slots__ = ("_frame_since", "_limits", "_report", "_since", "_ticket", "_waiting", "_writer", "due", "failure")
 
     def __init__(self, limits: TimeLimits, writer: Writer, report: Callable[[], None]) -> None:
         """`report` is called when a timeout has passed; `due` says which, until it is handled."""
@@ -33,11 +33,17 @@ class Timeouts:
         self._writer = writer
         self._report = report
         self._ticket: Ticket | None = None
-        self._waiting_since = math.inf
+        self._waiting = False  # for input
+        self._since: float | None = None  # when that began, or would have but for an interruption
         self._frame_since: float | None = None
         self.due: TimeoutKind | None = None
+        self.failure: Exception | None = None
 
     def start(self) -> None:
+        """Begin to be looked at. Raises TypeError for a limit that is no number."""
+        for name in ("idle_timeout", "message_timeout", "write_timeout"):
+            if not isinstance(limit := getattr(self._limits, name), int | float):
+                raise TypeError(f"{name} is a number of seconds, math.inf for no limit; got {limit!r}")
         self._ticket = current_alarm().ticket(self)
 
     def stop(self) -> None:
@@ -49,7 +55,10 @@ class Timeouts:
 
     def note_waiting(self, *, in_message: bool) -> None:
         """From now on input is waited for, and a message is in progress or not."""
-        now = self._waiting_since = trio.current_time()
+        self._waiting = True
+        now = trio.current_time()
+        if self._since is None:
+            self._since = now
         if not in_message:
             self._frame_since = None
         elif self._frame_since is None:
@@ -57,11 +66,12 @@ class Timeouts:
         self._look_at(min(self._idle_deadline(now), self._message_deadline()))
 
     def note_waited(self) -> None:
-        """Input is no longer waited for."""
-        self._waiting_since = math.inf
+        """Input is not waited for at this moment."""
+        self._waiting = False
 
     def note_input(self) -> None:
         """A chunk has come: what has been due for want of it is not."""
+        self._since = None
         if self.due != "write":
             self.due = None
 
@@ -77,7 +87,7 @@ class Timeouts:
         """The timeout that has passed, once; its time begins again."""
         due, self.due = self.due, None
         if due is not None:
-            self._frame_since = None
+            self._since = self._frame_since = None
         return due
 
     # ------------------------------------------------------------------ deadlines
@@ -88,7 +98,7 @@ class Timeouts:
 
     def _idle_deadline(self, now: float) -> float:
         """When it has been too long without input, with nothing left to be sent."""
-        since = max(self._waiting_since, self._writer.idle_since) if self._writer.idle else now
+        since = now if self._since is None or not self._writer.idle else max(self._since, self._writer.idle_since)
         return since + self._limits.idle_timeout
 
     def _message_deadline(self) -> float:
@@ -99,19 +109,26 @@ class Timeouts:
 
     def ring(self, now: float) -> float:
         """See which timeout has passed; called by the alarm."""
-        waiting = self._waiting_since < math.inf
+        try:
+            return self._next_look(now)
+        except Exception as exc:  # a limit that is no number any more; the alarm, in a system task, must not raise
+            self.failure = exc
+            self._report()
+            return math.inf
+
+    def _next_look(self, now: float) -> float:
         if now >= self._write_deadline():
             self._writer.lose()
             self._pass("write")
-        elif waiting and now >= self._message_deadline():
-            self._pass("message")
-        elif waiting and now >= self._idle_deadline(now):
-            self._pass("idle")
-        elif waiting:
-            return min(self._write_deadline(), self._message_deadline(), self._idle_deadline(now))
-        else:
-            return self._write_deadline()
-        return math.inf
+            return math.inf
+        if self._waiting:
+            if now >= self._message_deadline():
+                self._pass("message")
+            elif now >= self._idle_deadline(now):
+                self._pass("idle")
+            else:
+                return min(self._write_deadline(), self._message_deadline(), self._idle_deadline(now))
+        return self._write_deadline()
 
     def _pass(self, kind: TimeoutKind) -> None:
         self.due = kind

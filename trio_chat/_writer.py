@@ -35,6 +35,7 @@ class OutputLimits(Protocol):
 
 class Writer:
     __slots__ = (
+        "_begun",
         "_dropped",
         "_in_flight",
         "_limits",
@@ -53,12 +54,13 @@ class Writer:
     )
 
     def __init__(self, stream: trio.abc.SendStream, limits: OutputLimits, note: Callable[[], None]) -> None:
-        """`note` is called when a send begins and when a producer has failed."""
+        """`note` is called when a send begins, and when a producer has failed."""
         self._stream = stream
         self._limits = limits
         self._note = note
         self._queue: deque[bytes | memoryview | Source] = deque()
-        self._sources = 0
+        self._begun: Source | None = None  # the source that is asked at present
+        self._sources = 0  # how many were not begun
         self._work = trio.lowlevel.ParkingLot()  # where the task waits for something to send
         self._progress = trio.lowlevel.ParkingLot()  # where others wait for the queue to become shorter
         self.queued_bytes = 0  # including what is being sent
@@ -79,7 +81,7 @@ class Writer:
 
     def push_source(self, source: Source) -> None:
         if self.lost:
-            self._dropped.append(source)
+            self._dropped.append(source)  # to be closed by the task
         else:
             self._queue.append(source)
             self._sources += 1
@@ -105,8 +107,12 @@ class Writer:
         return not self._queue and not self._in_flight
 
     @property
+    def has_work(self) -> bool:
+        return bool(self._queue or self._dropped)
+
+    @property
     def _load(self) -> int:
-        """The bytes queued. What a producer will give is not known: it counts as one piece."""
+        """The bytes queued. What a producer will give is not known: until it is begun, it counts as one piece."""
         return self.queued_bytes + self._sources * self._limits.ac_out_buffer_size
 
     @property
@@ -130,7 +136,7 @@ class Writer:
         self._work.unpark()
 
     async def run(self) -> None:
-        while not self.lost:
+        while True:  # even after the output is lost: producers that are pushed then must be closed
             if self._dropped:
                 await self._close_dropped()
             elif self._queue:
@@ -141,35 +147,53 @@ class Writer:
     async def aclose(self) -> None:
         """Drop what is queued and close the producers that were not finished, without waiting for anything."""
         self.lose()
+        failures: list[Exception] = []
         while self._dropped:
-            await close_now(self._dropped.pop())
+            try:
+                await close_now(self._dropped.pop())
+            except Exception as exc:
+                failures.append(exc)  # the others are to be closed all the same
+        if failures:
+            raise failures[0] if len(failures) == 1 else ExceptionGroup("producers failed to close", failures)
 
     async def _close_dropped(self) -> None:
-        while self._dropped:
+        try:
             await self._dropped.pop().aclose()
+        except Exception as exc:
+            self._fail(exc)
+
+    def _fail(self, exc: Exception) -> None:
+        """A producer has failed: what has been sent of it can be neither taken back nor completed."""
+        self.failure = exc
+        self.lose()
+        self._note()
 
     async def _send_next(self) -> None:
         if isinstance(source := self._queue[0], Source):
-            try:
-                await self._refill(source)
-            except Exception as exc:  # the producer's: what has been sent of it can be neither taken back nor completed
-                self.failure = exc
-                self.lose()
-                self._note()
+            await self._refill(source)
         else:
             await self._send(self._next_bytes())
 
     async def _refill(self, source: Source) -> None:
         """Put the next piece of a source before it, or take the source off the queue if there is none."""
-        piece = await source.next_piece()
+        if self._begun is not source:
+            self._begun = source
+            self._sources -= 1
+            self._progress.unpark_all()
+        piece, failure = b"", None
+        try:
+            piece = await source.next_piece()
+        except Exception as exc:
+            failure = exc
         if not self._queue or self._queue[0] is not source:
             return  # discarded meanwhile
-        if piece:
+        if failure is not None:
+            self._fail(failure)
+        elif piece:
             self._queue.appendleft(piece)
             self.queued_bytes += len(piece)
         else:
             self._queue.popleft()
-            self._sources -= 1
             self._dropped.append(source)
             self._progress.unpark_all()
 
