@@ -1,11 +1,11 @@
 """Answers every line with the same line, until one says "quit". Try it with: nc localhost 12345"""
 
 import argparse
-from functools import partial
+import sys
 
 import trio
 
-from trio_chat import AsyncChat, serve_tcp
+from trio_chat import AsyncChat, serve_listeners
 
 
 class Echo(AsyncChat):
@@ -25,9 +25,12 @@ class Echo(AsyncChat):
 
 
 async def main(host: str, port: int) -> None:
-    async with trio.open_nursery() as nursery:
-        (listener, *_) = await nursery.start(partial(serve_tcp, Echo, port, host=host))
-        print(f"listening on {host}, port {listener.socket.getsockname()[1]}", flush=True)
+    try:
+        listeners = await trio.open_tcp_listeners(port, host=host)
+    except OSError as error:
+        sys.exit(f"cannot listen on {host}, port {port}: {error}")
+    print(f"listening on {host}, port {listeners[0].socket.getsockname()[1]}", flush=True)
+    await serve_listeners(Echo, listeners)
 
 
 if __name__ == "__main__":

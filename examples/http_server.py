@@ -1,6 +1,6 @@
 """A small site: a page with a form, the answer to it, and a count of visits kept in a session.
 
-Stop it with Ctrl-C or SIGTERM: requests in progress are finished first.
+Stop it with Ctrl-C or SIGTERM: requests in progress have ten seconds to finish. A second time stops it at once.
 """
 
 import argparse
@@ -8,11 +8,11 @@ import html
 import logging
 import secrets
 import signal
-from http.cookies import CookieError, SimpleCookie
+import sys
 
 import trio
 
-from trio_chat import serve_tcp
+from trio_chat import serve_listeners
 from trio_chat.http import HTTPError, HTTPRequestHandler, Request, Response
 
 PAGE = """<!doctype html>
@@ -55,7 +55,7 @@ class SiteHandler(HTTPRequestHandler):
                 return Response(404, "not found\n")
 
     def page(self, request: Request, title: str, content: str) -> Response:
-        session = cookies_of(request).get("session")
+        session = cookie(request, "session")
         headers = {}
         if session not in self.sessions:
             session = secrets.token_urlsafe(16)
@@ -65,33 +65,43 @@ class SiteHandler(HTTPRequestHandler):
         return Response(200, body, headers, content_type="text/html; charset=utf-8")
 
 
-def cookies_of(request: Request) -> dict[str, str]:
-    try:
-        return {name: morsel.value for name, morsel in SimpleCookie(request.headers.get("cookie", "")).items()}
-    except CookieError:
-        return {}
+def cookie(request: Request, name: str) -> str:
+    for pair in request.headers.get("cookie", "").split(";"):
+        key, _, value = pair.strip().partition("=")
+        if key == name:
+            return value
+    return ""
 
 
 async def main(host: str, port: int) -> None:
     sessions: Sessions = {}
     log = logging.getLogger("site")
+    try:
+        listeners = await trio.open_tcp_listeners(port, host=host)
+    except OSError as error:
+        sys.exit(f"cannot listen on {host}, port {port}: {error}")
+    print(f"point your browser at {url_of(listeners[0])}", flush=True)
     stop = trio.Event()
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async with trio.open_nursery() as nursery:
-            (listener, *_) = await nursery.start(
-                lambda task_status: serve_tcp(
-                    lambda stream: SiteHandler(stream, sessions, log),
-                    port,
-                    host=host,
-                    stop=stop,
-                    task_status=task_status,
-                )
-            )
-            print(f"point your browser at http://{host}:{listener.socket.getsockname()[1]}/", flush=True)
-            async for _ in signals:
-                break
-            stop.set()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stop_on_signals, stop, nursery.cancel_scope)
+        await serve_listeners(lambda stream: SiteHandler(stream, sessions, log), listeners, stop=stop)
+        nursery.cancel_scope.cancel()
     print("stopped", flush=True)
+
+
+async def stop_on_signals(stop: trio.Event, everything: trio.CancelScope) -> None:
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for _ in signals:
+            if stop.is_set():
+                everything.cancel()
+            print("stopping; once more to stop at once", flush=True)
+            stop.set()
+
+
+def url_of(listener: trio.SocketListener) -> str:
+    host, port = listener.socket.getsockname()[:2]
+    host = {"0.0.0.0": "localhost", "::": "localhost"}.get(host, host)
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
 if __name__ == "__main__":
@@ -99,5 +109,7 @@ if __name__ == "__main__":
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
     options = parser.parse_args()
+    if not 0 <= options.port <= 65535:
+        parser.error(f"a port is a number from 0 to 65535, not {options.port}")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     trio.run(main, options.host, options.port)

@@ -17,7 +17,7 @@ README = Path(__file__).parents[1] / "README.md"
 @pytest.fixture
 def code() -> dict[str, Any]:
     """All Python blocks, run in one namespace."""
-    namespace: dict[str, Any] = {}
+    namespace: dict[str, Any] = {"__name__": "readme"}
     for block in re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL):
         exec(block, namespace)
     return namespace

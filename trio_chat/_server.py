@@ -44,7 +44,8 @@ class ServeOptions(TypedDict, total=False):
     max_connections_per_peer: int | None
     #: Set this event to stop gracefully.
     stop: trio.Event
-    #: How many seconds connections have to finish when stopping. 10 by default.
+    #: How many seconds connections have to finish when stopping; 10 by default. Then they are cancelled, whatever their
+    #: peers do. (What Trio cannot cancel, such as a thread that reads a producer's file, is waited for.)
     shutdown_grace: float
     #: How many seconds a client has for the TLS handshake. 10 by default.
     handshake_timeout: float

@@ -20,14 +20,14 @@ def scan(terminator: Terminator, data: bytes, chunk_bytes: int) -> None:
                 pass
 
 
-def alternate(data: bytes) -> None:
+def alternate(line: Terminator, data: bytes) -> None:
     """Change the terminator after every frame: a line, then a count."""
-    buffer = TerminatorBuffer(b"\n")
+    buffer = TerminatorBuffer(line)
     buffer.feed(data)
     for pieces, ended in buffer:
         for _ in pieces:
             if ended:
-                buffer.terminator = 3 if buffer.terminator is not None else b"\n"
+                buffer.terminator = 3 if buffer.terminator is not None else line
 
 
 NEAR_MISS = b"a" * (64 * KIB - 1) + b"b"
@@ -42,7 +42,11 @@ CASES: dict[str, tuple[Callable[[int], object], int]] = {
         lambda size: scan((b"\r\n", b"\n"), b"abc\n" * (size // 4), size),
         512 * KIB,
     ),
-    "a line and a count in turn": (lambda size: alternate(b"3\nabc" * (size // 5)), 512 * KIB),
+    "a line and a count in turn": (lambda size: alternate(b"\n", b"3\nabc" * (size // 5)), 512 * KIB),
+    "the same, an alternative that never comes": (
+        lambda size: alternate((b"\n", b"\r\n\0"), b"3\nabc" * (size // 5)),
+        128 * KIB,
+    ),
 }
 
 

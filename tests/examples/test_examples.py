@@ -91,9 +91,11 @@ def test_chat_room(tmp_path: Path) -> None:
     with running("chat_room.py", tmp_path) as server, ExitStack() as stack:
         ann, bob = (stack.enter_context(lines(server.connect())) for _ in range(2))
         ann.write(b"Ann\n")
-        assert ann.readline() == b"Your name? * in the room: Ann\n"
-        bob.write(b"\r\nBob\r\nhello, Ann\r\n")
-        assert bob.readline() == b"Your name? Your name? * in the room: Ann, Bob\n"
+        assert [ann.readline() for _ in range(2)] == [b"Your name?\n", b"* in the room: Ann\n"]
+        bob.write(b"Ann\r\nBob\r\n" + b"x" * 2000 + b"\n\r\nhello, \x1bAnn\r\n")
+        assert bob.readline() == b"Your name?\n"
+        assert bob.readline().endswith(b"please. Your name?\n")
+        assert [bob.readline() for _ in range(2)] == [b"* in the room: Ann, Bob\n", b"* that was too long\n"]
         assert [ann.readline() for _ in range(2)] == [b"* Bob is here\n", b"Bob: hello, Ann\n"]
         with lines(server.connect()) as unnamed:
             unnamed.write(b"\n")
@@ -101,7 +103,7 @@ def test_chat_room(tmp_path: Path) -> None:
         assert bob.readline() == b"Ann: hello, Bob\n"
         with lines(server.connect()) as carl:
             carl.write(b"Carl\n")
-            carl.readline()
+            assert [carl.readline() for _ in range(2)] == [b"Your name?\n", b"* in the room: Ann, Bob, Carl\n"]
         assert [ann.readline() for _ in range(2)] == [b"* Carl is here\n", b"* Carl has left\n"]
         assert server.stop(signal.SIGINT) == 0
         assert server.log == ""
@@ -156,8 +158,39 @@ def test_http_server_stops_cleanly_under_load(tmp_path: Path, with_signal: int) 
         connections[0].recv(100)
         assert server.stop(with_signal) == 0
         assert server.process.stdout is not None
-        assert server.process.stdout.read() == "stopped\n"
+        assert server.process.stdout.read() == "stopping; once more to stop at once\nstopped\n"
         assert "Traceback" not in server.log
+
+
+def test_http_server_stops_at_once_the_second_time(tmp_path: Path) -> None:
+    with running("http_server.py", tmp_path) as server, server.connect() as connection:
+        connection.sendall(b"POST /hello HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nab")
+        httpx.get(server.url)  # the connection before has been accepted
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.stdout is not None
+        assert server.process.stdout.readline() == "stopping; once more to stop at once\n"
+        assert server.stop(signal.SIGINT) == 0
+        assert connection.recv(100) == b""
+        assert "Traceback" not in server.log
+
+
+def test_http_server_finds_its_cookie_among_others(tmp_path: Path) -> None:
+    with running("http_server.py", tmp_path) as server:
+        session = httpx.get(server.url).cookies["session"]
+        cookies = {"Cookie": f'prefs={{"a":1}}; a[b]=1; flag; session={session}'}
+        assert "Visits: 2<" in httpx.get(server.url, headers=cookies).text
+        assert "Visits: 1<" in httpx.get(server.url, headers={"Cookie": "session=made-up"}).text
+
+
+@pytest.mark.parametrize("name", ["echo_server.py", "chat_room.py", "http_server.py"])
+def test_a_port_that_is_taken_is_one_line(name: str, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        command = [sys.executable, "-P", str(EXAMPLES / name), "--port", port]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=TIMEOUT)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"cannot listen on 127.0.0.1, port {port}: ")
+    assert done.stderr.count("\n") == 1
 
 
 def test_http_server_keeps_thousands_of_idle_connections_beside_a_busy_one(tmp_path: Path) -> None:
