@@ -464,3 +464,19 @@ async def test_a_broken_stream_of_the_handlers_own_is_its_error() -> None:
     await client.aclose()
     with pytest.raises(trio.BrokenResourceError, match="upstream"):
         await chat.run()
+
+
+async def test_what_was_queued_before_an_error_still_goes_out() -> None:
+    class Failing(RecordingChat):
+        def found_terminator(self) -> None:
+            line = self._get_data()
+            if line == b"fail":
+                raise Boom
+            self.push(b"<" + line + b">")
+
+    client, server = trio.testing.memory_stream_pair()
+    chat = Failing(server)
+    await client.send_all(b"one\ntwo\nfail\nthree\n")
+    with pytest.raises(Boom):
+        await chat.run()
+    assert await receive_all(client) == b"<one><two>"

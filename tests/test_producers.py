@@ -347,3 +347,20 @@ async def test_producers_pushed_after_the_output_is_lost_are_closed() -> None:
         assert len(files) == 5
         assert all(file.closed for file in files)
         await client.send_stream.aclose()
+
+
+async def test_an_open_ended_producer_does_not_hide_an_error(autojump_clock: trio.testing.MockClock) -> None:
+    class Failing(RecordingChat):
+        write_timeout = 5
+
+        def handle_connect(self) -> None:
+            self.send_event, events = trio.open_memory_channel[bytes](0)
+            self.push(b"before")
+            self.push_with_producer(events)
+            raise Broken
+
+    client, server = trio.testing.memory_stream_pair()
+    with pytest.raises(Broken):
+        await Failing(server).run()
+    assert await receive_all(client) == b"before"
+    assert trio.current_time() == 5

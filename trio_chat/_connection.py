@@ -159,6 +159,10 @@ class Connection:
                     try:
                         await self._converse_with_background_tasks()
                         await self._finish()
+                    except Exception:
+                        with trio.move_on_after(self._handler.write_timeout):
+                            await self.writer.flushed()  # what was queued before still goes out
+                        raise
                     finally:
                         self.close()
                         self._sending.cancel_scope.cancel()
@@ -188,6 +192,7 @@ class Connection:
                 finally:
                     # At once, so that nobody pushes to a conversation that is ending.
                     self.close_when_done()
+                    self.flush()
                     self.nursery.cancel_scope.cancel()
 
     def _told_the_end(self, exc: BaseException) -> bool:
@@ -260,7 +265,6 @@ class Connection:
 
     async def _finish(self) -> None:
         """Send what is queued; then end our side, and wait a little for the peer to end its own."""
-        self.flush()
         await self.writer.flushed()
         await self._handle_news()
         if self.closed:

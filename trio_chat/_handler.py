@@ -101,6 +101,7 @@ class Handler:
 
         A handler that returns has handled it: the conversation goes on with the next callback, unless it was closed.
         After a producer's exception it closes in any case, for the output is not what it should be.
+        If it is raised, what was queued before is sent, and the connection closed, before it leaves `run()`.
         `trio.Cancelled` never comes here, nor does any other exception that is not an `Exception`.
         """
         raise exc
