@@ -1,7 +1,8 @@
-"""The README's code runs."""
+"""The README's code runs, and the examples in docstrings do."""
 
 from __future__ import annotations
 
+import doctest
 import re
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 import httpx
 import pytest
 import trio
+
+import trio_chat._buffer
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -34,3 +37,8 @@ async def test_the_application_answers(code: dict[str, Any], nursery: trio.Nurse
         assert (await client.post(url, data={"name": "Ann"})).text == "Hello, Ann!\n"
         assert (await client.get(url)).status_code == 404
     nursery.cancel_scope.cancel()
+
+
+def test_docstrings() -> None:
+    failed, tried = doctest.testmod(trio_chat._buffer)
+    assert (failed, tried > 0) == (0, True)
