@@ -308,3 +308,19 @@ async def test_end_of_file_within_a_request_is_400(part: bytes) -> None:
 
 async def test_end_of_file_without_a_request_is_answered_with_nothing() -> None:
     assert await talk([]) == b""
+
+
+@pytest.mark.parametrize("end", [b"\n\n", b"\n\r\n"])
+async def test_a_head_that_ends_in_lf_is_refused_under_every_split(end: bytes) -> None:
+    (answer,) = await say(b"GET / HTTP/1.1\r\nHost: a" + end)
+    assert (answer.status, answer.text) == (400, "lines end with CR LF (as with nc -C)\n")
+
+
+async def test_an_application_may_close_without_an_answer() -> None:
+    class Closing(HTTPRequestHandler):
+        def handle_request(self, request: Request) -> Response:
+            self.close_when_done() if request.path == "/done" else self.close()
+            return Response(200, "never sent")
+
+    assert await talk([get("/now")], Closing) == b""
+    assert await talk([get("/done")], Closing) == b""

@@ -74,7 +74,7 @@ class HTTPRequestHandler(AsyncChat):
     def _hopeless(self, data: bytes) -> str:
         """Why the head of which `data` has come will never be one, if its end would not come by itself."""
         if self.incoming:
-            data = self.incoming[-1][-2:] + data
+            data = b"".join(self.incoming[-2:])[-2:] + data  # a piece may be a single byte
         elif data[0] not in _FIRST_BYTES:
             return "this is no HTTP request"  # but, say, the first message of TLS
         # The empty line of someone who types into nc: a head in which it stands would be waited for in vain.
@@ -123,6 +123,8 @@ class HTTPRequestHandler(AsyncChat):
         self.set_terminator(_END_OF_HEAD)
         request = Request(head, body, client=self.peer, scheme=self._scheme())
         response = await self._respond(request)
+        if self.closing:
+            return  # the application wanted no answer
         closes = not keeps_alive(head) or self.closing_when_idle or response.closes
         connection = "close" if closes else "keep-alive" if head.minor_version == 0 else None
         self.push(response.encode(with_body=request.method != "HEAD", connection=connection))
