@@ -100,7 +100,8 @@ async def stop_on_signals(stop: trio.Event, everything: trio.CancelScope) -> Non
 
 def url_of(listener: trio.SocketListener) -> str:
     host, port = listener.socket.getsockname()[:2]
-    host = {"0.0.0.0": "localhost", "::": "localhost"}.get(host, host)
+    if host in ("0.0.0.0", "::"):
+        host = "localhost"
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 

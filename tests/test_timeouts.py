@@ -315,13 +315,16 @@ async def test_a_limit_that_is_no_number_is_refused(name: str) -> None:
 async def test_a_limit_that_becomes_no_number_ends_that_connection_alone(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    class Changing(Timed):
-        async def found_terminator(self) -> None:
-            self.idle_timeout = None  # type: ignore[assignment]
-            await trio.sleep(20)  # the alarm looks meanwhile
-
     client, server = trio.testing.memory_stream_pair()
-    await client.send_all(b"x\n")
-    with pytest.raises(TypeError):
-        await Changing(server).run()
+    chat = Timed(server)
+
+    async def change_while_it_waits() -> None:
+        await trio.testing.wait_all_tasks_blocked()
+        chat.idle_timeout = None  # type: ignore[assignment]
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(change_while_it_waits)
+        with pytest.raises(TypeError):
+            await chat.run()
+    assert trio.current_time() == 10
     assert await receive_all(client) == b""
