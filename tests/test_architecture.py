@@ -97,4 +97,4 @@ def test_packages_only_re_export(name: str) -> None:
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.name)
 def test_a_file_reads_in_one_sitting(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= 360
+    assert len(path.read_text().splitlines()) <= 380

@@ -480,3 +480,39 @@ async def test_what_was_queued_before_an_error_still_goes_out() -> None:
     with pytest.raises(Boom):
         await chat.run()
     assert await receive_all(client) == b"<one><two>"
+
+
+async def test_a_callback_that_pushes_after_it_has_closed_is_in_error() -> None:
+    class Careless(RecordingChat):
+        def found_terminator(self) -> None:
+            self.close_when_done()
+            self.push(b"x")
+
+    client, server = trio.testing.memory_stream_pair()
+    await client.send_all(b"x\n")
+    with pytest.raises(trio.ClosedResourceError, match="after close"):
+        await Careless(server).run()
+
+
+async def test_close_ends_the_wait_for_the_peer(autojump_clock: trio.testing.MockClock) -> None:
+    for method, end in [("close", 1), ("close_when_idle", 2)]:
+        client, server = trio.testing.memory_stream_pair()
+        chat = RecordingChat(server)
+        chat.push(b"bye")
+        chat.close_when_done()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(chat.run)
+            assert await receive_all(client) == b"bye"
+            await trio.sleep(1)
+            getattr(chat, method)()
+        assert trio.current_time() == end
+
+
+async def test_a_conversation_that_could_not_begin_is_not_begun_again() -> None:
+    chat = RecordingChat(trio.testing.memory_stream_pair()[0])
+    chat.max_frame_bytes = "x"  # type: ignore[assignment]
+    with pytest.raises(TypeError):
+        await chat.run()
+    with pytest.raises(RuntimeError, match="once"):
+        await chat.run()
+    assert chat.names == ["close"]

@@ -364,3 +364,37 @@ async def test_an_open_ended_producer_does_not_hide_an_error(autojump_clock: tri
         await Failing(server).run()
     assert await receive_all(client) == b"before"
     assert trio.current_time() == 5
+
+
+async def test_discard_frees_the_output_from_a_silent_producer() -> None:
+    async def silent() -> AsyncIterator[bytes]:
+        yield b"start "
+        await trio.sleep_forever()
+
+    async with talk(RecordingChat) as (chat, client):
+        chat.push_with_producer(silent())
+        assert await receive_exactly(client, 6) == b"start "
+        await trio.testing.wait_all_tasks_blocked()
+        chat.discard_buffers()
+        chat.push(b"answer")
+        chat.close_when_done()
+        assert await receive_all(client) == b"answer"
+
+
+async def test_a_finished_producer_is_closed_in_peace(autojump_clock: trio.testing.MockClock) -> None:
+    class Cursor:
+        committed = False
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            yield b"row"
+
+        async def aclose(self) -> None:
+            await trio.sleep(1)
+            self.committed = True
+
+    cursor = Cursor()
+    async with talk(RecordingChat) as (chat, client):
+        chat.push_with_producer(cursor)
+        chat.close_when_done()
+        assert await receive_all(client) == b"row"
+    assert cursor.committed

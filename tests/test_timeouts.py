@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 import trio
@@ -10,6 +10,7 @@ import trio.testing
 from support import RecordingChat, StallingStream, receive_all, talk
 
 from trio_chat import TimeoutKind
+from trio_chat._alarm import current_alarm
 
 Jump = Callable[[float], object]
 
@@ -328,3 +329,55 @@ async def test_a_limit_that_becomes_no_number_ends_that_connection_alone(
             await chat.run()
     assert trio.current_time() == 10
     assert await receive_all(client) == b""
+
+
+async def test_what_the_alarm_remembers_does_not_grow(autojump_clock: trio.testing.MockClock) -> None:
+    class Patient(Timed):
+        idle_timeout = 86_400
+        write_timeout = 60
+
+        def found_terminator(self) -> None:
+            self.push(b"pong\n")
+
+    async with talk(Patient) as (_, client):
+        for _ in range(500):
+            await client.send_all(b"ping\n")
+            assert await client.receive_some() == b"pong\n"
+            await trio.sleep(61)
+        assert len(current_alarm()._looks) < 100
+
+
+@pytest.mark.parametrize("turn", range(10))
+async def test_drain_says_who_has_ended_it(autojump_clock: trio.testing.MockClock, turn: int) -> None:
+    _, server = trio.testing.memory_stream_pair()
+    chat = Timed(StallingStream(server))
+    chat.low_water_bytes = 0
+    chat.push(b"x")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(chat.run)
+        with pytest.raises(trio.BrokenResourceError):
+            await chat.drain()
+    assert trio.current_time() == 5
+
+
+async def test_callbacks_start_the_idle_timeout_again(autojump_clock: trio.testing.MockClock) -> None:
+    class Slow(Timed):
+        async def found_terminator(self) -> None:
+            await trio.sleep(20)
+
+    async with talk(Slow) as (chat, client):
+        await trio.sleep(5)
+        chat.set_terminator(0)
+        assert await receive_all(client) == b""
+        assert trio.current_time() == 5 + 20 + 10
+
+
+async def test_the_end_of_a_producer_starts_the_idle_timeout_again(autojump_clock: trio.testing.MockClock) -> None:
+    async def slow() -> AsyncIterator[bytes]:
+        yield b"x"
+        await trio.sleep(99)
+
+    async with talk(Timed) as (chat, client):
+        chat.push_with_producer(slow())
+        assert await receive_all(client) == b"x"
+        assert trio.current_time() == 99 + 10

@@ -65,13 +65,19 @@ class Alarm:
             self._looks.clear()
             if self._sleep is not None:
                 self._sleep.cancel()
-        elif len(self._looks) > 4 * self._tickets + 64:  # mostly of connections that ended long before their timeouts
-            self._looks = [look for look in self._looks if look[2].sleeper is not None]
+        else:
+            self._compact()
+
+    def _compact(self) -> None:
+        """Drop what is out of date, once it is the most: looks at sleepers that are gone or are looked at before."""
+        if len(self._looks) > 4 * self._tickets + 64:
+            self._looks = [look for look in self._looks if look[2].sleeper is not None and look[0] == look[2].look_at]
             heapify(self._looks)
 
     def look(self, ticket: Ticket) -> None:
         when = ticket.look_at
         heappush(self._looks, (when, next(self._order), ticket))
+        self._compact()
         if not self._running:
             self._running = True
             trio.lowlevel.spawn_system_task(self._run, name="trio_chat alarm")

@@ -32,6 +32,7 @@ class AsyncChat(Handler):
             raise TypeError(f"{type(self).__name__} takes a trio.abc.Stream; got {stream!r}")
         #: What `_collect_incoming_data` has put aside.
         self.incoming: list[bytes] = []
+        self._begun = False
         self._peer = peer_address(stream)
         self._connection = Connection(self, stream)
 
@@ -43,6 +44,9 @@ class AsyncChat(Handler):
     @property
     def nursery(self) -> trio.Nursery:
         """Where background tasks of this connection run. They are cancelled when the conversation ends.
+
+        The exception of one ends the conversation, a callback in progress included, and leaves `run()`; if it is what
+        `push` or `drain` raised because the conversation is over, it does not leave `run()`.
 
         It ends before what is queued is sent: a task that has to push until the last moment holds it open by not
         letting `handle_eof` close.
@@ -72,8 +76,9 @@ class AsyncChat(Handler):
 
         If cancelled: the stream is closed at once, what was queued is dropped, and `handle_close` is called.
         """
-        if self._connection.nursery is not None:
+        if self._begun:
             raise RuntimeError("run() can be called once: a conversation cannot be held again")
+        self._begun = True
         await self._connection.run()
 
     # ------------------------------------------------------------------ input

@@ -48,9 +48,9 @@ class Connection:
         "_corked",
         "_delivering",
         "_eof",
-        "_gone",
         "_handler",
         "_interrupt",
+        "_lingering",
         "_listening",
         "_news",
         "_sending",
@@ -81,7 +81,7 @@ class Connection:
         self._delivering = False
         self._writing = False  # the writer's task has been started
         self._eof = False
-        self._gone = False  # the peer has broken off
+        self._lingering: trio.CancelScope | None = None
         self.stopping = False
         self._timeouts = Timeouts(handler, self.writer, self.interrupt)
 
@@ -93,6 +93,7 @@ class Connection:
         self.buffer.stop()
         self.writer.lose()
         self.interrupt()
+        self._stop_lingering()
 
     def close_when_done(self) -> None:
         self.open = False
@@ -102,6 +103,11 @@ class Connection:
     def close_when_idle(self) -> None:
         self.stopping = True
         self.interrupt()
+        self._stop_lingering()
+
+    def _stop_lingering(self) -> None:
+        if self._lingering is not None:
+            self._lingering.cancel()
 
     def set_terminator(self, terminator: Terminator) -> None:
         self.buffer.terminator = terminator
@@ -143,10 +149,10 @@ class Connection:
 
     async def drain(self) -> None:
         await self.writer.below_low()
-        if self.closed and not self._gone:
-            raise Ended(self, "the connection was closed")
-        if self.writer.lost:
+        if self.writer.lost and (self.writer.peer_gone or not self.closed):
             raise Lost(self, "the peer is gone, or does not read")
+        if self.closed:
+            raise Ended(self, "the connection was closed", waited=True)
 
     # ------------------------------------------------------------------ the conversation
 
@@ -155,7 +161,7 @@ class Connection:
             self._check_limits()
             self._timeouts.start()
             with raising_itself():
-                async with trio.open_nursery() as self._sending:
+                async with trio.open_nursery(strict_exception_groups=True) as self._sending:
                     try:
                         await self._converse_with_background_tasks()
                         await self._finish()
@@ -184,7 +190,7 @@ class Connection:
 
     async def _converse_with_background_tasks(self) -> None:
         with raising_itself(but_not=self._told_the_end):
-            async with trio.open_nursery() as self.nursery:
+            async with trio.open_nursery(strict_exception_groups=True) as self.nursery:
                 try:
                     self.flush()
                     await self._call(self._handler.handle_connect)
@@ -224,7 +230,7 @@ class Connection:
                 await trio.sleep_forever()
             return await self.stream.receive_some(self._handler.ac_in_buffer_size)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            self._gone = True
+            self.writer.lose(peer_gone=True)
             self.close()
             return b""
         finally:
@@ -271,9 +277,10 @@ class Connection:
             return
         patience = self._handler.linger_timeout
         with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-            if self.writer.sent_bytes and not self._eof:
-                await linger(self.stream, patience)
-            with trio.move_on_after(patience):
+            if self.writer.sent_bytes and not self._eof and patience > 0:
+                with trio.CancelScope() as self._lingering:
+                    await linger(self.stream, patience, longest=patience if self.stopping else 10 * patience)
+            with trio.move_on_after(self._handler.write_timeout) as self._lingering:
                 await self.stream.aclose()
 
     # ------------------------------------------------------------------ callbacks
@@ -283,9 +290,11 @@ class Connection:
         collect = self._handler.collect_incoming_data
         found = self._handler.found_terminator
         frames = 0
+        handed_over = False
         self._corked = self._delivering = True
         try:
             while (batch := await self._next_batch()) is not None:
+                handed_over = True
                 pieces, ended = batch
                 frames += length_hint(pieces) if ended else 0
                 for data in pieces:
@@ -309,6 +318,8 @@ class Connection:
         finally:
             self._corked = self._delivering = False
             self.flush()
+            if handed_over:
+                self._timeouts.note_activity()
 
     async def _next_batch(self) -> Batch | None:
         """The next batch that the conversation is ready for; None if there is none, or it is over."""
@@ -347,8 +358,10 @@ class Connection:
             self._corked = corked
 
     async def _error(self, exc: Exception) -> None:
-        if isinstance(exc, Lost) and exc.connection is self:
-            return  # drain() told a callback that the peer is gone: that is no fault of the handler's
+        if isinstance(exc, Ended | Lost) and exc.connection is self:
+            if exc.waited:
+                return  # drain() told a callback of the end: that is no fault of the handler's
+            exc.connection = None  # but a push after a close is one, and leaves run()
         if (reply := self._handler.handle_error(exc)) is not None:
             await self._settle(reply)
 

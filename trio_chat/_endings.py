@@ -9,11 +9,12 @@ import trio
 
 
 class Ended(trio.ClosedResourceError):
-    """Tells whoever pushes or waits that we have closed the connection."""
+    """Tells whoever pushes, or waits (`waited`), that we have closed the connection."""
 
-    def __init__(self, connection: object, message: str) -> None:
+    def __init__(self, connection: object, message: str, *, waited: bool = False) -> None:
         super().__init__(message)
-        self.connection = connection
+        self.connection: object = connection
+        self.waited = waited
 
 
 class Lost(trio.BrokenResourceError):
@@ -21,7 +22,8 @@ class Lost(trio.BrokenResourceError):
 
     def __init__(self, connection: object, message: str) -> None:
         super().__init__(message)
-        self.connection = connection
+        self.connection: object = connection
+        self.waited = True
 
 
 @contextmanager

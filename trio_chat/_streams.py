@@ -34,26 +34,26 @@ async def close_now(resource: trio.abc.AsyncResource) -> None:
         await resource.aclose()
 
 
-async def linger(stream: trio.abc.Stream, patience: float) -> None:
+async def linger(stream: trio.abc.Stream, patience: float, longest: float) -> None:
     """End our side, then drop what comes until the peer ends its own, or sends nothing for `patience` seconds.
 
-    Ten times as long in all. To close a socket at once, with input unread, would reset the connection, and the reset
-    can overtake what was sent last.
+    For `longest` seconds in all. To close a socket at once, with input unread, would reset the connection, and the
+    reset can overtake what was sent last.
     """
-    with trio.move_on_after(10 * patience):
+    with trio.move_on_after(longest):
         if isinstance(stream, trio.SSLStream):
-            await _linger_over_tls(stream, patience)
+            await _linger_over_tls(stream, patience, longest)
         elif isinstance(stream, trio.abc.HalfCloseableStream):
             await stream.send_eof()
             await _drop_input(stream, patience)
 
 
-async def _linger_over_tls(stream: trio.SSLStream[trio.abc.Stream], patience: float) -> None:
+async def _linger_over_tls(stream: trio.SSLStream[trio.abc.Stream], patience: float, longest: float) -> None:
     transport = stream.transport_stream
     try:
         with trio.move_on_after(patience), suppress(trio.BrokenResourceError):
-            await stream.unwrap()  # sends the closing alert, which fails if the peer goes on sending
-        await linger(transport, patience)
+            await stream.unwrap()  # sends the closing alert, unless more data of the peer's is in the way
+        await linger(transport, patience, longest)
     finally:
         await close_now(transport)
 

@@ -22,6 +22,7 @@ class TimeLimits(Protocol):
     idle_timeout: float
     message_timeout: float
     write_timeout: float
+    linger_timeout: float
 
 
 class Timeouts:
@@ -41,7 +42,7 @@ class Timeouts:
 
     def start(self) -> None:
         """Begin to be looked at. Raises TypeError for a limit that is no number."""
-        for name in ("idle_timeout", "message_timeout", "write_timeout"):
+        for name in ("idle_timeout", "message_timeout", "write_timeout", "linger_timeout"):
             if not isinstance(limit := getattr(self._limits, name), int | float):
                 raise TypeError(f"{name} is a number of seconds, math.inf for no limit; got {limit!r}")
         self._ticket = current_alarm().ticket(self)
@@ -74,6 +75,10 @@ class Timeouts:
         self._since = None
         if self.due != "write":
             self.due = None
+
+    def note_activity(self) -> None:
+        """Callbacks have run: whatever is waited for is waited for anew."""
+        self._since = None
 
     def note_frame_end(self) -> None:
         """A frame has ended: time is counted anew for the one after it."""
@@ -118,7 +123,7 @@ class Timeouts:
 
     def _next_look(self, now: float) -> float:
         if now >= self._write_deadline():
-            self._writer.lose()
+            self._writer.lose(peer_gone=True)
             self._pass("write")
             return math.inf
         if self._waiting:

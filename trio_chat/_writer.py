@@ -41,6 +41,7 @@ class Writer:
         "_limits",
         "_note",
         "_progress",
+        "_pulling",
         "_queue",
         "_sources",
         "_stream",
@@ -48,6 +49,7 @@ class Writer:
         "failure",
         "idle_since",
         "lost",
+        "peer_gone",
         "queued_bytes",
         "sending_since",
         "sent_bytes",
@@ -60,6 +62,7 @@ class Writer:
         self._note = note
         self._queue: deque[bytes | memoryview | Source] = deque()
         self._begun: Source | None = None  # the source that is asked at present
+        self._pulling: trio.CancelScope | None = None  # in which it is asked
         self._sources = 0  # how many were not begun
         self._work = trio.lowlevel.ParkingLot()  # where the task waits for something to send
         self._progress = trio.lowlevel.ParkingLot()  # where others wait for the queue to become shorter
@@ -68,6 +71,7 @@ class Writer:
         self.sending_since = math.inf
         self.idle_since = -math.inf
         self.lost = False
+        self.peer_gone = False  # it broke off, or stopped reading
         self.failure: Exception | None = None  # what a producer raised
         self._in_flight = 0  # bytes that are being sent
         self._dropped: list[Source] = []  # sources to be closed
@@ -92,11 +96,14 @@ class Writer:
         self._queue.clear()
         self._sources = 0
         self.queued_bytes = self._in_flight
+        if self._pulling is not None:
+            self._pulling.cancel()
         self._progress.unpark_all()
 
-    def lose(self) -> None:
+    def lose(self, *, peer_gone: bool = False) -> None:
         """Give the output up: nothing more can be sent."""
         self.lost = True
+        self.peer_gone = self.peer_gone or peer_gone
         self.discard()
 
     # ------------------------------------------------------------------ how full it is
@@ -108,7 +115,7 @@ class Writer:
 
     @property
     def has_work(self) -> bool:
-        return bool(self._queue or self._dropped)
+        return bool(self._queue or self._in_flight or self._dropped)
 
     @property
     def _load(self) -> int:
@@ -125,8 +132,8 @@ class Writer:
             await self._progress.park()
 
     async def flushed(self) -> None:
-        """Wait until everything is sent, or lost."""
-        while not self.idle and not self.lost:
+        """Wait until everything is sent, and the producers are closed, or the output is lost."""
+        while self.has_work and not self.lost:
             await self._progress.park()
 
     # ------------------------------------------------------------------ sending
@@ -158,9 +165,11 @@ class Writer:
 
     async def _close_dropped(self) -> None:
         try:
-            await self._dropped.pop().aclose()
+            await self._dropped[-1].aclose()
         except Exception as exc:
             self._fail(exc)
+        self._dropped.pop()
+        self._progress.unpark_all()
 
     def _fail(self, exc: Exception) -> None:
         """A producer has failed: what has been sent of it can be neither taken back nor completed."""
@@ -181,10 +190,12 @@ class Writer:
             self._sources -= 1
             self._progress.unpark_all()
         piece, failure = b"", None
-        try:
-            piece = await source.next_piece()
-        except Exception as exc:
-            failure = exc
+        with trio.CancelScope() as self._pulling:
+            try:
+                piece = await source.next_piece()
+            except Exception as exc:
+                failure = exc
+        self._pulling = None
         if not self._queue or self._queue[0] is not source:
             return  # discarded meanwhile
         if failure is not None:
@@ -195,6 +206,7 @@ class Writer:
         else:
             self._queue.popleft()
             self._dropped.append(source)
+            self.idle_since = trio.current_time()
             self._progress.unpark_all()
 
     def _next_bytes(self) -> bytes | memoryview:
@@ -217,7 +229,7 @@ class Writer:
         try:
             await self._stream.send_all(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            self.lose()
+            self.lose(peer_gone=True)
         finally:
             self.sending_since = math.inf
             self.idle_since = trio.current_time()
