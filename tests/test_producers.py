@@ -398,3 +398,30 @@ async def test_a_finished_producer_is_closed_in_peace(autojump_clock: trio.testi
         chat.close_when_done()
         assert await receive_all(client) == b"row"
     assert cursor.committed
+
+
+async def test_producers_are_closed_once_each_whatever_comes_meanwhile(autojump_clock: trio.testing.MockClock) -> None:
+    closed: list[int] = []
+
+    class Slow:
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            yield b"%d" % self.number
+
+        async def aclose(self) -> None:
+            await trio.sleep(1)
+            closed.append(self.number)
+
+    async with talk(RecordingChat) as (chat, client):
+        chat.push_with_producer(Slow(1))
+        assert await receive_exactly(client, 1) == b"1"
+        await trio.testing.wait_all_tasks_blocked()  # the first is being closed
+        for number in (2, 3):
+            chat.push_with_producer(Slow(number))
+        chat.discard_buffers()
+        chat.push(b"end")
+        chat.close_when_done()
+        assert await receive_all(client) == b"end"
+    assert closed == [1, 2, 3]

@@ -164,11 +164,12 @@ class Writer:
             raise failures[0] if len(failures) == 1 else ExceptionGroup("producers failed to close", failures)
 
     async def _close_dropped(self) -> None:
+        source = self._dropped[0]
         try:
-            await self._dropped[-1].aclose()
+            await source.aclose()
         except Exception as exc:
             self._fail(exc)
-        self._dropped.pop()
+        self._dropped.remove(source)  # only now: flushed() waits for it
         self._progress.unpark_all()
 
     def _fail(self, exc: Exception) -> None:
