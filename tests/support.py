@@ -99,6 +99,12 @@ async def receive_exactly(stream: trio.abc.ReceiveStream, count: int) -> bytes:
     return received
 
 
+async def ask(client: trio.abc.Stream, line: bytes) -> None:
+    """Send a line to a server that answers with the same."""
+    await client.send_all(line + b"\n")
+    assert await receive_exactly(client, len(line) + 1) == line + b"\n"
+
+
 async def converse(factory: Callable[[trio.abc.Stream], ChatT], chunks: list[bytes]) -> tuple[ChatT, bytes]:
     """Send the chunks, each to be received alone, then end of file; the handler and what it sent."""
     async with talk(factory) as (chat, client):

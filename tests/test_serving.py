@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 import trio
 import trio.testing
-from support import MemoryListener, RecordingChat, receive_all, receive_exactly
+from support import MemoryListener, RecordingChat, ask, receive_all
 
 from trio_chat import AsyncChat, ServeOptions, serve_listeners, serve_tcp
 
@@ -32,11 +32,6 @@ class Line(AsyncChat):
         if line == b"slow":
             await trio.sleep(5)
         self.push(line + b"\n")
-
-
-async def ask(client: trio.abc.Stream, line: bytes) -> None:
-    await client.send_all(line + b"\n")
-    assert await receive_exactly(client, len(line) + 1) == line + b"\n"
 
 
 async def connect(listener: trio.SocketListener) -> trio.SocketStream:

@@ -13,7 +13,7 @@ import pytest
 import trio
 import trio.testing
 import trustme
-from support import MemoryListener, receive_all, receive_exactly
+from support import MemoryListener, ask, receive_all, receive_exactly
 
 from trio_chat import AsyncChat, serve_listeners, serve_ssl_over_tcp, serve_unix
 
@@ -45,11 +45,6 @@ def client_context(authority: trustme.CA) -> ssl.SSLContext:
     context = ssl.create_default_context()
     authority.configure_trust(context)
     return context
-
-
-async def ask(client: trio.abc.Stream, line: bytes) -> None:
-    await client.send_all(line + b"\n")
-    assert await receive_exactly(client, len(line) + 1) == line + b"\n"
 
 
 async def test_tls(nursery: trio.Nursery, server_context: ssl.SSLContext, client_context: ssl.SSLContext) -> None:

@@ -41,6 +41,10 @@ class Ticket:
             self.look_at = when
             self._alarm.look(self)
 
+    def awaits(self, when: float) -> bool:
+        """Whether a look at `when` is not out of date: the sleeper has not ended, and is not looked at before."""
+        return self.sleeper is not None and self.look_at == when
+
     def give_back(self) -> None:
         """No longer be looked at."""
         self.sleeper = None
@@ -71,7 +75,7 @@ class Alarm:
     def _compact(self) -> None:
         """Drop what is out of date, once it is the most: looks at sleepers that are gone or are looked at before."""
         if len(self._looks) > 4 * self._tickets + 64:
-            self._looks = [look for look in self._looks if look[2].sleeper is not None and look[0] == look[2].look_at]
+            self._looks = [(when, order, ticket) for when, order, ticket in self._looks if ticket.awaits(when)]
             heapify(self._looks)
 
     def look(self, ticket: Ticket) -> None:
@@ -97,10 +101,9 @@ class Alarm:
     def _ring(self, now: float) -> None:
         while self._looks and self._looks[0][0] <= now:
             when, _, ticket = heappop(self._looks)
-            if ticket.sleeper is None or when != ticket.look_at:
-                continue  # it has ended, or is looked at by a later entry
-            ticket.look_at = math.inf
-            ticket.look(ticket.sleeper.ring(now))
+            if ticket.awaits(when) and ticket.sleeper is not None:
+                ticket.look_at = math.inf
+                ticket.look(ticket.sleeper.ring(now))
 
 
 _alarm: trio.lowlevel.RunVar[Alarm] = trio.lowlevel.RunVar("trio_chat alarm")

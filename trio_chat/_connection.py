@@ -31,6 +31,7 @@ import trio
 from ._buffer import Batch, TerminatorBuffer
 from ._endings import Ended, Lost, raising_itself
 from ._errors import FrameTooLong
+from ._handler import check_limits
 from ._streams import close_now, linger
 from ._timeouts import Timeouts
 from ._writer import Writer
@@ -158,7 +159,8 @@ class Connection:
 
     async def run(self) -> None:
         try:
-            self._check_limits()
+            self.buffer.max_frame_bytes = self._handler.max_frame_bytes
+            check_limits(self._handler)
             self._timeouts.start()
             with raising_itself():
                 async with trio.open_nursery(strict_exception_groups=True) as self._sending:
@@ -182,11 +184,6 @@ class Connection:
                     await self.writer.aclose()
                 finally:
                     await self._call(self._handler.handle_close)
-
-    def _check_limits(self) -> None:
-        self.buffer.max_frame_bytes = self._handler.max_frame_bytes
-        if self._handler.on_oversize not in ("close", "answer", "skip"):
-            raise ValueError(f'on_oversize is "close", "answer" or "skip"; got {self._handler.on_oversize!r}')
 
     async def _converse_with_background_tasks(self) -> None:
         with raising_itself(but_not=self._told_the_end):

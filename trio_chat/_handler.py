@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable
-from typing import ClassVar, Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias, get_args
 
 from ._terminators import Terminator
 
@@ -119,3 +119,12 @@ class Handler:
         False, it waits, and the message timeout runs.
         """
         return True
+
+
+def check_limits(handler: Handler) -> None:
+    """Raise TypeError or ValueError, saying which limit is wrong; `max_frame_bytes` is checked by the buffer."""
+    for name in ("idle_timeout", "message_timeout", "write_timeout", "linger_timeout"):
+        if not isinstance(limit := getattr(handler, name), int | float):
+            raise TypeError(f"{name} is a number of seconds, math.inf for no limit; got {limit!r}")
+    if handler.on_oversize not in get_args(OversizePolicy):
+        raise ValueError(f'on_oversize is "close", "answer" or "skip"; got {handler.on_oversize!r}')
