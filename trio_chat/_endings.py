@@ -36,7 +36,7 @@ def raising_itself(but_not: Callable[[BaseException], bool] = lambda exc: False)
     try:
         yield
     except BaseExceptionGroup as group:
-        _, failure = group.split(lambda exc: but_not(exc))  # noqa: PLW0108: split() takes no bound method
+        _, failure = group.split(lambda exc: but_not(exc))  # noqa: PLW0108 - split() takes no bound method
         if isinstance(failure, BaseExceptionGroup) and len(failure.exceptions) == 1:
             failure = failure.exceptions[0]
     if failure is not None:
