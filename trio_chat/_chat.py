@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import trio
 
 from ._connection import Connection
 from ._handler import Handler, Reply, TimeoutKind
 from ._producers import Producer, Source, as_bytes
-from ._streams import Address, peer_address
+from ._streams import Address, local_address, peer_address, reset_when_closed
 from ._terminators import Terminator
 
 
@@ -63,6 +65,11 @@ class AsyncChat(Handler):
         """
         return self._peer
 
+    @property
+    def local(self) -> Address | None:
+        """The address of this end, as `socket.getsockname()` gives it. None if the stream has no socket."""
+        return local_address(self.stream)
+
     async def run(self) -> None:
         """Hold the conversation, until it is closed by either side.
 
@@ -117,6 +124,37 @@ class AsyncChat(Handler):
         data = b"".join(self.incoming)
         self.incoming.clear()
         return data
+
+    async def receive_more(self, patience: float = math.inf) -> bool:
+        """Go on with the conversation in the middle of a callback, by one step; await it in an async callback.
+
+        A step is what has come next: some data, or the frames up to the next change of the terminator. It is handed to
+        `collect_incoming_data` and `found_terminator`, which are thus called before the callback that awaits this has
+        returned. So a callback can take its time over a message that is longer than memory, or ask the peer something
+        and wait for the answer. Nothing is received but by this, which is the backpressure.
+
+        Args:
+            patience: how many seconds to wait for the peer, before `handle_timeout("message")` is called. The idle
+                timeout runs as well.
+
+        Returns whether one of the callbacks was called, `handle_timeout` included. False: there is no more input, the
+        peer has ended its side (`handle_eof` will be called afterwards) or the conversation is over.
+
+        Raises:
+            Exception: what one of the callbacks raised and `handle_error` did not handle.
+            RuntimeError: if no callback is running.
+
+        If cancelled, nothing is lost: the next call, or the conversation, goes on from there.
+        """
+        return await self._connection.receive_more(patience)
+
+    async def wait_eof(self) -> None:
+        """Wait until the peer has ended its side of the conversation, or is gone, or the conversation is over.
+
+        It may be awaited in a callback or in any other task. What comes before the end is buffered, and handed over
+        when its time has come. Beyond `high_water_bytes` nothing is read ahead, and an end behind that is not seen.
+        """
+        await self._connection.intake.ended()
 
     # ------------------------------------------------------------------ output
 
@@ -176,6 +214,11 @@ class AsyncChat(Handler):
         """Close at once. Nothing more is handed over, what is queued is dropped; `handle_close` will be called."""
         self._connection.close()
 
+    def abort(self) -> None:
+        """`close`, such that the peer sees a reset and not an end: what it has got is not the whole."""
+        reset_when_closed(self.stream)
+        self._connection.close()
+
     def close_when_done(self) -> None:
         """Close when what is queued has been sent. Nothing more is handed over, and nothing more can be pushed."""
         self._connection.close_when_done()
@@ -196,6 +239,23 @@ class AsyncChat(Handler):
     def closing_when_idle(self) -> bool:
         """Whether `close_when_idle` was called, as servers do when they stop."""
         return self._connection.stopping
+
+    async def detach(self, replay: bytes = b"") -> trio.abc.Stream:
+        """End the conversation, and go on over its stream in another way: say, in another protocol.
+
+        Waits until what is queued has been sent. The stream that it returns first gives `replay`, and the bytes that
+        have been received and not been handed over; it is half-closeable if `stream` is. To be awaited in a callback:
+        it is closed when that has returned, without lingering. No timeout looks at it any more, but a server that stops
+        waits for it as for other connections, and cancels it in the end.
+
+        Raises:
+            trio.BrokenResourceError: if what is queued cannot be sent.
+            trio.ClosedResourceError: after `close` or `close_when_done`.
+
+        If cancelled, the conversation is over all the same.
+        """
+        self._connection.check_open("detach()")
+        return await self._connection.detach(as_bytes(replay, "detach()"))
 
     def handle_eof(self) -> Reply:
         self.close_when_done()

@@ -10,18 +10,16 @@ It never goes back. Anyone may move it on, from a callback or from another task,
 `run` acts on that.
 
 - Waiting for input is the one thing that is interrupted: by a move to another state, by a timeout, by a terminator
-  set from another task, by the failure of a producer. `_interrupt` is the scope that is cancelled then, and only while
-  the task is in fact waiting (`_listening`): a callback is never cancelled by a timeout. A chunk may arrive in the
-  same turn of the scheduler; it is handled outside the cancelled scope, and nothing is lost. While the task is not
-  waiting `_news` is enough: it is looked at before the next wait.
-- What is pushed while callbacks run is kept until they are through with the chunk (`_corked`), unless one awaits.
+  set from another task, by the failure of a producer (see `_intake.py`). While the task is not waiting `_news` is
+  enough: it is looked at before the next wait.
+- A callback may go on with the conversation before it returns (`receive_more`): what the conversation does between two
+  callbacks then happens within that one, step by step.
+- How the callbacks are invoked is in `_callbacks.py`.
 - What has taken too long `_timeouts.py` tells; that is news, too.
 """
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
 from contextlib import suppress
 from operator import length_hint
 from typing import TYPE_CHECKING
@@ -29,15 +27,18 @@ from typing import TYPE_CHECKING
 import trio
 
 from ._buffer import Batch, TerminatorBuffer
+from ._callbacks import Callbacks
 from ._endings import Ended, Lost, raising_itself
 from ._errors import FrameTooLong
 from ._handler import check_limits
+from ._intake import Intake
+from ._replay import replaying
 from ._streams import close_now, linger
 from ._timeouts import Timeouts
 from ._writer import Writer
 
 if TYPE_CHECKING:
-    from ._handler import Handler, Reply
+    from ._handler import Handler
     from ._producers import Source
     from ._terminators import Terminator
 
@@ -46,19 +47,20 @@ _FRAMES_PER_TURN = 256  # after so many frames of one chunk other tasks have the
 
 class Connection:
     __slots__ = (
-        "_corked",
+        "_callbacks",
         "_delivering",
-        "_eof",
+        "_detached",
+        "_eof_told",
         "_handler",
-        "_interrupt",
         "_lingering",
-        "_listening",
         "_news",
         "_sending",
+        "_steps",
         "_timeouts",
         "_writing",
         "buffer",
         "closed",
+        "intake",
         "nursery",
         "open",
         "stopping",
@@ -68,20 +70,21 @@ class Connection:
 
     def __init__(self, handler: Handler, stream: trio.abc.Stream) -> None:
         self._handler = handler
+        self._callbacks = Callbacks(handler, self)
         self.stream = stream
         self.buffer = TerminatorBuffer(handler.terminator)
+        self.intake = Intake(stream, self.buffer, handler, self._note_input)
         self.writer = Writer(stream, handler, self._note_output)
         self.nursery: trio.Nursery | None = None  # of the handler's background tasks
         self._sending: trio.Nursery | None = None  # of the writer's task, which outlives them
         self.open = True
         self.closed = False
-        self._interrupt: trio.CancelScope | None = None
-        self._listening = False
         self._news = False
-        self._corked = False
         self._delivering = False
         self._writing = False  # the writer's task has been started
-        self._eof = False
+        self._eof_told = False
+        self._detached = False
+        self._steps = 0  # of callbacks that go on with the conversation
         self._lingering: trio.CancelScope | None = None
         self.stopping = False
         self._timeouts = Timeouts(handler, self.writer, self.interrupt)
@@ -93,6 +96,7 @@ class Connection:
         self.closed = True
         self.buffer.stop()
         self.writer.lose()
+        self.intake.end()
         self.interrupt()
         self._stop_lingering()
 
@@ -118,8 +122,8 @@ class Connection:
     def interrupt(self) -> None:
         """Have `run` look at the state of things before it waits for input, or for more of it."""
         self._news = True
-        if self._listening and self._interrupt is not None:
-            self._interrupt.cancel()
+        if self.intake.waiting and self.intake.interrupt is not None:
+            self.intake.interrupt.cancel()
 
     def push(self, data: bytes) -> None:
         self.writer.push(data)
@@ -136,7 +140,7 @@ class Connection:
 
     def flush(self) -> None:
         """Let the writer send what is queued, unless more is coming in a moment."""
-        if self._corked or self._sending is None:
+        if self._callbacks.corked or self._sending is None:
             return
         if self._writing:
             self.writer.wake()
@@ -183,14 +187,14 @@ class Connection:
                 try:
                     await self.writer.aclose()
                 finally:
-                    await self._call(self._handler.handle_close)
+                    await self._callbacks.call(self._handler.handle_close)
 
     async def _converse_with_background_tasks(self) -> None:
         with raising_itself(but_not=self._told_the_end):
             async with trio.open_nursery(strict_exception_groups=True) as self.nursery:
                 try:
                     self.flush()
-                    await self._call(self._handler.handle_connect)
+                    await self._callbacks.call(self._handler.handle_connect)
                     await self._converse()
                 finally:
                     # At once, so that nobody pushes to a conversation that is ending.
@@ -203,68 +207,48 @@ class Connection:
         return isinstance(exc, Ended | Lost) and exc.connection is self
 
     async def _converse(self) -> None:
-        chunk = None
         while self.open:
             self._news = False
-            if chunk is not None:
-                await self._handle_chunk(chunk)
             await self._handle_news()
-            chunk = None
-            with trio.CancelScope() as self._interrupt:
+            await self._handle_input()
+            with trio.CancelScope() as self.intake.interrupt:
                 while not self._news:  # closing is news, too
-                    chunk = await self._receive()
+                    await self._wait_for_input(in_message=self._in_message())
                     if self._news:
                         break
-                    await self._handle_chunk(chunk)
-                    chunk = None
+                    await self._handle_input()
 
-    async def _receive(self) -> bytes | bytearray:
-        """The next chunk; b"" at end of file."""
-        self._listening = True
-        self._timeouts.note_waiting(in_message=self._in_message())
+    async def _wait_for_input(self, *, in_message: bool, patience: float | None = None) -> None:
+        self._timeouts.note_waiting(in_message=in_message, patience=patience)
         try:
-            if self._eof:
-                await trio.sleep_forever()
-            return await self.stream.receive_some(self._handler.ac_in_buffer_size)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            self.writer.lose(peer_gone=True)
-            self.close()
-            return b""
+            await self.intake.wait()
         finally:
-            self._listening = False
             self._timeouts.note_waited()
 
-    async def _handle_chunk(self, chunk: bytes | bytearray) -> None:
-        self._timeouts.note_input()
-        if chunk:
-            self.buffer.feed(chunk)
-        else:
-            self._eof = True
-            self.buffer.feed_eof()
+    async def _handle_input(self) -> None:
         await self._deliver()
-        if self.buffer.frame_bytes < len(chunk):
-            self._timeouts.note_frame_end()  # part of the chunk ended another frame, the present one began within it
-        if self._eof and self.open:
-            await self._call(self._handler.handle_eof)
+        if self.buffer.frame_bytes < self.intake.look():
+            self._timeouts.note_frame_end()  # some of it ended another frame, the present one began within it
+        if self.intake.eof and self.open and not self._eof_told:
+            self._eof_told = True
+            await self._callbacks.call(self._handler.handle_eof)
         if self.stopping and not self._in_message():
             self.close_when_done()
 
-    async def _handle_news(self) -> None:
-        """Do what there is to be done besides handling chunks."""
+    async def _handle_news(self) -> bool:
+        """Do what there is to be done besides handling input; whether a timeout was."""
         if self._timeouts.failure is not None:
             raise self._timeouts.failure
         if (failure := self.writer.failure) is not None:
             self.writer.failure = None
-            await self._error(failure)
+            await self._callbacks.error(failure)
             self.close()
         if (due := self._timeouts.take_due()) is not None:
             if self.open or due == "write":
-                await self._call(self._handler.handle_timeout, due)
+                await self._callbacks.call(self._handler.handle_timeout, due)
             if due == "write":
                 self.close()
-        await self._deliver()
-        if self.stopping and not self._in_message():
-            self.close_when_done()
+        return due is not None
 
     async def _finish(self) -> None:
         """Send what is queued; then end our side, and wait a little for the peer to end its own."""
@@ -272,48 +256,77 @@ class Connection:
         await self._handle_news()
         if self.closed:
             return
-        patience = self._handler.linger_timeout
+        patience = 0 if self._detached else self._handler.linger_timeout
         with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-            if self.writer.sent_bytes and not self._eof and patience > 0:
+            if self.writer.sent_bytes and not self.intake.eof and patience > 0:
                 with trio.CancelScope() as self._lingering:
                     await linger(self.stream, patience, longest=patience if self.stopping else 10 * patience)
             with trio.move_on_after(self._handler.write_timeout) as self._lingering:
                 await self.stream.aclose()
 
+    # ------------------------------------------------------------------ within a callback
+
+    async def receive_more(self, patience: float) -> bool:
+        if not self._callbacks.settling:
+            raise RuntimeError("receive_more() is for callbacks: while none is running, input comes by itself")
+        self._steps += 1
+        if self._steps % _FRAMES_PER_TURN:
+            await trio.lowlevel.checkpoint_if_cancelled()
+        else:
+            await trio.lowlevel.checkpoint()
+        while self.open:
+            if self._news:
+                self._news = False
+                if await self._handle_news():
+                    return True
+            elif (batch := await self._next_batch()) is not None:
+                self._callbacks.corked = True
+                try:
+                    await self._callbacks.hand_over(batch)
+                finally:
+                    self._callbacks.corked = False
+                    self.flush()
+                    self._timeouts.note_activity()
+                return True
+            elif self.intake.eof:
+                return False
+            else:
+                self.intake.fresh = False
+                outer = self.intake.interrupt
+                try:
+                    with trio.CancelScope() as self.intake.interrupt:
+                        await self._wait_for_input(in_message=True, patience=patience)
+                finally:
+                    self.intake.interrupt = outer
+        return False
+
+    async def detach(self, replay: bytes) -> trio.abc.Stream:
+        self.close_when_done()
+        self._detached = True
+        self._timeouts.stop()
+        await self.intake.stop()
+        await self.writer.flushed()
+        if self.writer.lost:
+            raise Lost(self, "the peer is gone")
+        return replaying(self.stream, replay + self.buffer.take())
+
     # ------------------------------------------------------------------ callbacks
 
     async def _deliver(self) -> None:
         """Hand what the buffer holds to the callbacks, as long as the conversation is open."""
-        collect = self._handler.collect_incoming_data
-        found = self._handler.found_terminator
         frames = 0
         handed_over = False
-        self._corked = self._delivering = True
+        self._callbacks.corked = self._delivering = True
         try:
             while (batch := await self._next_batch()) is not None:
                 handed_over = True
-                pieces, ended = batch
-                frames += length_hint(pieces) if ended else 0
-                for data in pieces:
-                    if data:
-                        try:
-                            if (reply := collect(data)) is not None:
-                                await self._settle(reply)
-                        except Exception as exc:
-                            await self._error(exc)
-                        if not self.open:
-                            break
-                    if ended:
-                        try:
-                            if (reply := found()) is not None:
-                                await self._settle(reply)
-                        except Exception as exc:
-                            await self._error(exc)
+                frames += length_hint(batch.pieces) if batch.ended else 0
+                await self._callbacks.hand_over(batch)
                 if frames >= _FRAMES_PER_TURN:
                     frames = 0
                     await trio.lowlevel.checkpoint()
         finally:
-            self._corked = self._delivering = False
+            self._callbacks.corked = self._delivering = False
             self.flush()
             if handed_over:
                 self._timeouts.note_activity()
@@ -322,50 +335,31 @@ class Connection:
         """The next batch that the conversation is ready for; None if there is none, or it is over."""
         while self.open:
             if self.writer.overfull:
-                await self._settle(self.writer.below_low())
+                await self._callbacks.settle(self.writer.below_low())
                 continue
             try:
                 return self.buffer.next_batch()
             except FrameTooLong:
                 policy = self._handler.on_oversize
             if policy != "close":
-                await self._call(self._handler.handle_oversize)
+                await self._callbacks.call(self._handler.handle_oversize)
             if policy == "skip":
                 self.buffer.skip_frame()
             else:
                 self.close_when_done()
         return None
 
-    async def _call(self, callback: Callable[..., Reply], *args: object) -> None:
-        try:
-            if (reply := callback(*args)) is not None:
-                await self._settle(reply)
-        except Exception as exc:
-            await self._error(exc)
-
-    async def _settle(self, reply: Reply) -> None:
-        """Await what a callback gave back, and meanwhile let output go."""
-        if not inspect.isawaitable(reply):
-            return  # a callback of the old days that returned something
-        corked, self._corked = self._corked, False
-        self.flush()
-        try:
-            await reply
-        finally:
-            self._corked = corked
-
-    async def _error(self, exc: Exception) -> None:
-        if isinstance(exc, Ended | Lost) and exc.connection is self:
-            if exc.waited:
-                return  # drain() told a callback of the end: that is no fault of the handler's
-            exc.connection = None  # but a push after a close is one, and leaves run()
-        if (reply := self._handler.handle_error(exc)) is not None:
-            await self._settle(reply)
-
     # ------------------------------------------------------------------ news
 
     def _in_message(self) -> bool:
         return self.buffer.mid_frame or not self._handler.between_messages()
+
+    def _note_input(self) -> None:
+        if self.intake.lost:
+            self.writer.lose(peer_gone=True)
+            self.close()
+        else:
+            self._timeouts.note_input()
 
     def _note_output(self) -> None:
         if self.writer.failure is not None:

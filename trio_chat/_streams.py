@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+import struct
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeAlias
 
@@ -15,16 +18,33 @@ Address: TypeAlias = tuple[Any, ...] | str | bytes
 
 def peer_address(stream: trio.abc.Stream) -> Address | None:
     """The address of the other end; None if the stream has no socket, or its peer is gone."""
-    while isinstance(stream, trio.SSLStream):
-        stream = stream.transport_stream
-    socket = getattr(stream, "socket", None)
-    if socket is None:
-        return None
+    return _address(sock.getpeername) if (sock := _socket_of(stream)) is not None else None
+
+
+def local_address(stream: trio.abc.Stream) -> Address | None:
+    """The address of our end; None if the stream has no socket, or is closed."""
+    return _address(sock.getsockname) if (sock := _socket_of(stream)) is not None else None
+
+
+def _address(get: Callable[[], Address]) -> Address | None:
     try:
-        address: Address = socket.getpeername()
+        return get()
     except OSError:
         return None
-    return address
+
+
+def _socket_of(stream: object) -> Any:
+    """The socket under the stream; None if there is none."""
+    while isinstance(stream, trio.SSLStream):
+        stream = stream.transport_stream
+    return getattr(stream, "socket", None)
+
+
+def reset_when_closed(stream: trio.abc.Stream) -> None:
+    """Let the peer see a reset when the stream is closed; over what is no TCP, an end like any other."""
+    if (sock := _socket_of(stream)) is not None:
+        with suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 async def close_now(resource: trio.abc.AsyncResource) -> None:

@@ -25,7 +25,18 @@ class TimeLimits(Protocol):
 
 
 class Timeouts:
-    __slots__ = ("_frame_since", "_limits", "_report", "_since", "_ticket", "_waiting", "_writer", "due", "failure")
+    __slots__ = (
+        "_frame_since",
+        "_limits",
+        "_report",
+        "_since",
+        "_ticket",
+        "_wait_until",
+        "_waiting",
+        "_writer",
+        "due",
+        "failure",
+    )
 
     def __init__(self, limits: TimeLimits, writer: Writer, report: Callable[[], None]) -> None:
         """`report` is called when a timeout has passed; `due` says which, until it is handled."""
@@ -36,6 +47,7 @@ class Timeouts:
         self._waiting = False  # for input
         self._since: float | None = None  # when that began, or would have but for an interruption
         self._frame_since: float | None = None
+        self._wait_until: float | None = None
         self.due: TimeoutKind | None = None
         self.failure: Exception | None = None
 
@@ -50,8 +62,11 @@ class Timeouts:
 
     # ------------------------------------------------------------------ what happens
 
-    def note_waiting(self, *, in_message: bool) -> None:
-        """From now on input is waited for, and a message is in progress or not."""
+    def note_waiting(self, *, in_message: bool, patience: float | None = None) -> None:
+        """From now on input is waited for, and a message is in progress or not.
+
+        `patience`: how long to wait this time, instead of what is left of the message timeout.
+        """
         self._waiting = True
         now = trio.current_time()
         if self._since is None:
@@ -60,6 +75,7 @@ class Timeouts:
             self._frame_since = None
         elif self._frame_since is None:
             self._frame_since = now
+        self._wait_until = None if patience is None else now + patience
         self._look_at(min(self._idle_deadline(now), self._message_deadline()))
 
     def note_waited(self) -> None:
@@ -103,6 +119,8 @@ class Timeouts:
         return since + self._limits.idle_timeout
 
     def _message_deadline(self) -> float:
+        if self._wait_until is not None:
+            return self._wait_until
         return math.inf if self._frame_since is None else self._frame_since + self._limits.message_timeout
 
     def _write_deadline(self) -> float:

@@ -1,0 +1,137 @@
+"""The input of one connection: chunks go from the stream into the buffer.
+
+At most one task receives at a time. Usually it is the conversation, which wants the next frame. While a callback keeps
+the conversation busy it may be a *lookout*, who wants to know when the peer ends its side and leaves what comes
+meanwhile in the buffer. Whoever comes second waits for what the first one gets.
+
+A wait of the conversation can be interrupted, by cancelling the scope that it brings along; a callback never is, for
+the scope is only cancelled while the conversation is in fact waiting. A chunk may arrive in the same turn of the
+scheduler: it is in the buffer before anyone looks at the interruption, and nothing is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import trio
+
+from ._buffer import TerminatorBuffer
+
+
+class InputLimits(Protocol):
+    """Attributes that are read whenever they are needed, so that they may be changed at any time."""
+
+    ac_in_buffer_size: int
+    high_water_bytes: int
+
+
+class Intake:
+    __slots__ = (
+        "_buffer",
+        "_limits",
+        "_lookout",
+        "_note",
+        "_receiving",
+        "_stream",
+        "_turn",
+        "eof",
+        "fresh",
+        "fresh_bytes",
+        "interrupt",
+        "lost",
+        "over",
+        "waiting",
+    )
+
+    def __init__(
+        self, stream: trio.abc.ReceiveStream, buffer: TerminatorBuffer, limits: InputLimits, note: Callable[[], None]
+    ) -> None:
+        """`note` is called when a chunk, or the end, has come."""
+        self._stream = stream
+        self._buffer = buffer
+        self._limits = limits
+        self._note = note
+        self._receiving = False
+        self._turn: trio.lowlevel.ParkingLot | None = None  # where others wait while one receives
+        self._lookout: trio.CancelScope | None = None  # in which a lookout receives
+        self.interrupt: trio.CancelScope | None = None  # in which the conversation waits
+        self.waiting = False  # the conversation, now
+        self.eof = False
+        self.lost = False  # the connection broke
+        self.over = False  # the conversation
+        self.fresh = False  # something has come that the conversation has not looked at
+        self.fresh_bytes = 0  # how much
+
+    async def wait(self) -> None:
+        """For the conversation: until something has come, or `interrupt` is cancelled."""
+        self.waiting = True
+        try:
+            while not self.fresh:
+                if self.eof:
+                    await trio.sleep_forever()
+                elif self._receiving:
+                    await self._wait_for_a_turn()
+                else:
+                    await self._receive()
+        finally:
+            self.waiting = False
+
+    def look(self) -> int:
+        """How many bytes have come since the last look."""
+        count, self.fresh_bytes, self.fresh = self.fresh_bytes, 0, False
+        return count
+
+    async def ended(self) -> None:
+        """For a lookout: until the peer has ended its side, or the connection or the conversation has ended.
+
+        Beyond `high_water_bytes` of input it does not read ahead, and cannot see the end behind it.
+        """
+        await trio.lowlevel.checkpoint()
+        while not (self.eof or self.lost or self.over):
+            if self._receiving or len(self._buffer) > self._limits.high_water_bytes:
+                await self._wait_for_a_turn()
+            else:
+                with trio.CancelScope() as self._lookout:
+                    await self._receive()
+                self._lookout = None
+
+    async def stop(self) -> None:
+        """The conversation is over: send the lookouts home; nobody receives any more when this returns."""
+        self.end()
+        while self._receiving:
+            await self._wait_for_a_turn()
+
+    def end(self) -> None:
+        """The conversation is over, as `stop`, without waiting."""
+        self.over = True
+        if self._lookout is not None:
+            self._lookout.cancel()
+        self._next_turn()
+
+    async def _receive(self) -> None:
+        self._receiving = True
+        try:
+            chunk = await self._stream.receive_some(self._limits.ac_in_buffer_size)
+            if chunk:
+                self._buffer.feed(chunk)
+                self.fresh_bytes += len(chunk)
+            else:
+                self.eof = True
+                self._buffer.feed_eof()
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self.lost = True
+        finally:
+            self._receiving = False
+            self._next_turn()
+        self.fresh = True
+        self._note()
+
+    async def _wait_for_a_turn(self) -> None:
+        if self._turn is None:
+            self._turn = trio.lowlevel.ParkingLot()
+        await self._turn.park()
+
+    def _next_turn(self) -> None:
+        if self._turn is not None:
+            self._turn.unpark_all()
