@@ -29,7 +29,7 @@ async def test_an_exception_is_500_and_one_log_record(caplog: pytest.LogCaptureF
             raise exc
         return Response(200, "fine")
 
-    with caplog.at_level(logging.DEBUG):
+    with caplog.at_level(logging.DEBUG, "trio_chat"), caplog.at_level(logging.WARNING, "trio_chat.http.access"):
         failed, fine = await say_once(get() + get("/2"), app)
     assert (failed.status, failed.text, failed.field("connection")) == (500, "Internal Server Error\n", None)
     assert fine.text == "fine"
@@ -131,7 +131,7 @@ async def test_a_handler_as_in_the_documentation_of_asynchat(caplog: pytest.LogC
 
     sessions: dict[str, int] = {}
     texts = []
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, "site")
     for target in ("/a", "/b", "/a"):
         client, server = memory_stream_pair()
         async with trio.open_nursery() as nursery:

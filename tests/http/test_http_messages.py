@@ -13,10 +13,11 @@ from trio_chat.http import Form, Headers, HTTPError, Request, Response
 
 
 async def received(raw: bytes) -> Request:
-    """The request that an application gets when `raw` is sent."""
+    """The request that an application gets when `raw` is sent; it has been read."""
     requests: list[Request] = []
 
     async def app(request: Request) -> Response:
+        await request.read()
         requests.append(request)
         return Response()
 
@@ -159,7 +160,7 @@ def test_response_takes_a_status(status: int) -> None:
 
 @pytest.mark.parametrize("body", [None, 1, ["a"], bytearray(b"a"), memoryview(b"a"), {"a": 1}])
 def test_response_refuses_a_body(body: Any) -> None:
-    with pytest.raises(TypeError, match="bytes or str"):
+    with pytest.raises(TypeError, match="bytes, str or an async iterable"):
         Response(200, body)
 
 

@@ -30,7 +30,8 @@ async def until_end(sent: bytes, *, what: AppOrFactory = echo) -> tuple[list[int
     ],
 )
 async def test_half_a_request_is_answered_with_408_after_30_seconds(part: bytes, autojump_clock: MockClock) -> None:
-    assert await until_end(part) == ([408], 30)
+    statuses, seconds = await until_end(part)
+    assert (statuses, round(seconds, 2)) == ([408], 30)  # a body that has begun gets 2 ms a byte
 
 
 async def test_half_a_request_after_a_whole_one(autojump_clock: MockClock) -> None:
@@ -88,18 +89,43 @@ async def test_a_head_that_drips_after_a_whole_request(autojump_clock: MockClock
     assert await dripped(get(), first=get()) == ([200, 408], 30)
 
 
-async def test_a_body_that_drips_is_answered_with_408_after_30_seconds(autojump_clock: MockClock) -> None:
-    assert await dripped(b"x" * 100, first=get("/", "Content-Length: 100")) == ([408], 30)
+@pytest.mark.parametrize("length", ["Content-Length: 100", "Transfer-Encoding: chunked"])
+async def test_a_body_that_drips_is_answered_with_408(length: str, autojump_clock: MockClock) -> None:
+    """`min_body_rate`: each of the bytes buys no more than two thousandths of a second."""
+    statuses, seconds = await dripped(b"1\r\nx\r\n" * 20, first=get("/", length))
+    assert statuses == [408]
+    assert 30 <= seconds < 30.1
 
 
 async def test_the_first_byte_of_a_body_gives_it_no_more_time(autojump_clock: MockClock) -> None:
-    """`message_timeout`: in the middle of a message of several frames, from the end of the frame before."""
     async with connected() as client:
         await client.send_all(get("/", "Content-Length: 3"))
         await trio.sleep(20)
         await client.send_all(b"x")
         assert [answer.status for answer in answers(await read_to_end(client))] == [408]
-        assert trio.current_time() == 30
+        assert trio.current_time() == 30 + 1 / 500
+
+
+async def test_a_body_may_take_longer_if_it_keeps_the_rate(autojump_clock: MockClock) -> None:
+    statuses, seconds = await dripped(bytes([65]) * 100, first=post(bytes(5000))[:-100], seconds=0.35)
+    assert (statuses, round(seconds, 6)) == ([200], 60 + 99 * 0.35)
+
+
+async def test_only_the_time_in_which_the_body_is_waited_for_counts(autojump_clock: MockClock) -> None:
+    async def app(request: Request) -> Response:
+        pieces = []
+        async for piece in request.stream():
+            pieces.append(piece)
+            await trio.sleep(100)
+        return Response(200, repr(pieces))
+
+    async with connected(app) as client:
+        await client.send_all(get("/", "Content-Length: 3"))
+        for letter in (b"a", b"b", b"c"):
+            await client.send_all(letter)
+            await trio.sleep(110)
+        (answer,) = answers(bytes(await client.receive_some()))
+    assert answer.text == "[b'a', b'b', b'c']"
 
 
 async def test_the_body_has_30_seconds_of_its_own(autojump_clock: MockClock) -> None:
@@ -157,7 +183,7 @@ async def test_lines_typed_into_nc_are_refused_at_once(chunks: list[bytes], auto
 
 @pytest.mark.parametrize(
     "sent",
-    [get(version="HTTP/2.0"), get(host=""), get("/", "Transfer-Encoding: chunked"), get("/", "Connection: close"),
+    [get(version="HTTP/2.0"), get(host=""), get("/", "Transfer-Encoding: gzip, chunked"), get("/", "Connection: close"),
      get(version="HTTP/1.0"), b"nonsense\r\n\r\n", b"\r\n" * 100],
 )  # fmt: skip
 async def test_the_end_comes_at_once(sent: bytes, autojump_clock: MockClock) -> None:

@@ -1,4 +1,4 @@
-"""The one exception of HTTP: an answer that is not the application's."""
+"""The exceptions of HTTP: answers that are not the application's."""
 
 from __future__ import annotations
 
@@ -21,3 +21,13 @@ class HTTPError(Exception):
         self.detail: str = detail or phrase(status)
         self.headers: Headers = Headers(headers)
         super().__init__(f"{self.status.value} {phrase(status)}: {self.detail}")
+
+
+class ClientDisconnected(HTTPError):
+    """The client has ended its side, or has gone, in the middle of a request: reading its body raises this.
+
+    One that has only ended its side still gets the answer, 400 if the application lets the exception pass.
+    """
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(400, detail)

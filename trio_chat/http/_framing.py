@@ -67,24 +67,39 @@ def _is_host(text: str) -> bool:
     return True
 
 
-def body_length(head: Head, *, max_body_bytes: int) -> int:
-    """How many bytes of body follow. RFC 9112, section 6."""
+def body_length(head: Head) -> int | None:
+    """How many bytes of body follow; None: the body is chunked. RFC 9112, section 6.
+
+    Stricter than section 5.6.1 of RFC 9110 has it: an empty element in the list of codings is refused, because proxies
+    differ about what it means.
+    """
     lengths = head.headers.get_all("content-length")
-    if "transfer-encoding" in head.headers:
+    if codings := head.headers.get_all("transfer-encoding"):
         if lengths:  # section 6.3, number 3: an attempt at request smuggling, or a broken client
             raise HTTPError(400, "both Content-Length and Transfer-Encoding")
         if head.minor_version == 0:  # section 6.1
             raise HTTPError(400, "Transfer-Encoding in HTTP/1.0")
-        raise HTTPError(501, "transfer codings are not implemented")
+        _check_codings(codings)
+        return None
     if not lengths:
         return 0  # section 6.3, number 7
     length = lengths[0]
     if len(lengths) > 1 or not (length.isascii() and length.isdigit()):  # section 6.3, number 5
         raise HTTPError(400, "invalid Content-Length")
     digits = length.lstrip("0") or "0"
-    if len(digits) > _MAX_LENGTH_DIGITS or int(digits) > max_body_bytes:
+    if len(digits) > _MAX_LENGTH_DIGITS:
         raise HTTPError(413)
     return int(digits)
+
+
+def _check_codings(lines: list[str]) -> None:
+    codings = [coding.strip(" \t").lower() for line in lines for coding in line.split(",")]
+    if codings[-1] != "chunked":  # section 6.3, number 4: nobody knows where this body ends
+        raise HTTPError(400, "the last transfer coding of a request is chunked")
+    if "chunked" in codings[:-1] or not all(codings):  # section 6.1
+        raise HTTPError(400, "invalid Transfer-Encoding")
+    if len(codings) > 1:  # section 6.1
+        raise HTTPError(501, "of the transfer codings, this server knows only chunked")
 
 
 def keeps_alive(head: Head) -> bool:

@@ -1,21 +1,33 @@
-"""HTTP as a conversation: the head up to its empty line, the body by its length, the answer, and again."""
+"""HTTP as a conversation: the head up to its empty line, the body as long as it says, the answer, and again.
+
+The application runs in the callback that has found the end of a head. The body is received when the application asks
+for it, by going on with the conversation within that callback (`_reader.py`); what is left of it is dropped there, too.
+So between two callbacks there is never a request in progress, and requests are answered in order.
+"""
 
 from __future__ import annotations
 
 import inspect
 import logging
+import math
 import string
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from http import HTTPStatus
 from typing import ClassVar, TypeAlias
 
 import trio
 
 from .. import AsyncChat, OversizePolicy, Reply, Terminator, TimeoutKind
+from ._access_log import AccessEntry, access_logger
+from ._body import Body, ChunkedBody, CountedBody
 from ._errors import HTTPError
 from ._framing import body_length, check_routing, expects_continue, keeps_alive
 from ._head import Head, parse_head
+from ._reader import BodyReader
 from ._request import Request
 from ._response import Response
+from ._sending import Outgoing
 
 logger = logging.getLogger("trio_chat.http")
 
@@ -24,12 +36,14 @@ App: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 _END_OF_HEAD = b"\r\n\r\n"
 _FIRST_BYTES = frozenset(b"\r\n!#$%&'*+-.^_`|~" + string.digits.encode() + string.ascii_letters.encode())
+_MAX_LINE_BYTES = 16384
+_MAX_LOGGED_BYTES = 200  # of what is no request
 
 
 class HTTPRequestHandler(AsyncChat):
     """Answers the HTTP/1.1 and HTTP/1.0 requests of one connection with an application, or by `handle_request`.
 
-    Requests are answered in order, one at a time; the next is not read before. What is malformed, too large or not
+    Requests are answered in order, one at a time; the next is not handled before. What is malformed, too large or not
     implemented is answered here and the connection closed, because nobody can know where the next request begins.
     """
 
@@ -39,20 +53,38 @@ class HTTPRequestHandler(AsyncChat):
     on_oversize: OversizePolicy = "answer"
     #: The longest target, beyond which the answer is 414.
     max_target_bytes: int = 8192
-    #: The longest body, beyond which the answer is 413.
-    max_body_bytes: int = 1024 * 1024
+    #: How many field lines a head may have, beyond which the answer is 431.
+    max_fields: int = 100
     #: How many empty lines a client may send before a request (RFC 9112, section 2.2).
     max_empty_lines: int = 8
+    #: The longest body, beyond which the answer is 413; None for any length: an application that takes a body by
+    #: `Request.stream` need not hold it.
+    max_body_bytes: int | None = None
+    #: The longest body that `Request.read` takes, unless it is told otherwise; beyond that it raises 413.
+    max_read_bytes: int = 1024 * 1024
+    #: How much of a body that the application has left unread is received and dropped, so that the connection can go
+    #: on; behind a longer rest it is closed.
+    max_unread_bytes: int = 65536
+    #: How much of a chunked body may be extensions (RFC 9112, section 7.1.1), and how much trailers.
+    max_chunk_overhead_bytes: int = 16384
+    #: How many requests a connection may bring, after which it is closed; None for any number.
+    max_requests: int | None = 100_000
 
     idle_timeout: float = 60.0
+    #: How long a head may take.
     message_timeout: float = 30.0
+    #: How long a body may take: so many seconds, and one more for every `min_body_rate` bytes that have come. Only the
+    #: time in which the application waits for it counts.
+    body_timeout: float = 30.0
+    min_body_rate: float = 500.0
     write_timeout: float = 30.0
 
     def __init__(self, stream: trio.abc.Stream, app: App | None = None) -> None:
         super().__init__(stream)
         self._app = app
-        self._head: Head | None = None  # of the request whose body is being received
+        self._reader: BodyReader | None = None  # of the request whose body is being received
         self._empty_lines = 0
+        self._requests = 0
 
     def handle_request(self, request: Request) -> Awaitable[Response] | Response:
         """Answer a request. Override it, with `def` or `async def`, if there is no application.
@@ -63,10 +95,17 @@ class HTTPRequestHandler(AsyncChat):
             raise NotImplementedError(f"{type(self).__name__} needs an app, or must override handle_request()")
         return self._app(request)
 
+    def log_request(self, entry: AccessEntry) -> None:
+        """Note what became of a request. By default, a line to the logger "trio_chat.http.access", with INFO."""
+        if access_logger.isEnabledFor(logging.INFO):
+            access_logger.info("%s", entry.common_log_format())
+
     # ------------------------------------------------------------------ input
 
     def collect_incoming_data(self, data: bytes) -> None:
-        if self._head is None and (error := self._hopeless(data)):
+        if self._reader is not None:
+            self._reader.collect(data)
+        elif error := self._hopeless(data):
             self._refuse(HTTPError(400, error), self._get_data() + data)
         else:
             self.incoming.append(data)
@@ -81,10 +120,11 @@ class HTTPRequestHandler(AsyncChat):
         return "lines end with CR LF (as with nc -C)" if b"\n\n" in data or b"\n\r\n" in data else ""
 
     def found_terminator(self) -> Reply:
+        if self._reader is not None:
+            self._go_on_with(self._reader)
+            return None
         data = self._get_data()
         try:
-            if self._head is not None:
-                return self._answer(self._head, data)
             return self._found_head(data)
         except HTTPError as refusal:
             self._refuse(refusal, data)
@@ -94,17 +134,10 @@ class HTTPRequestHandler(AsyncChat):
         head_data = self._without_empty_lines(data)
         if not head_data:
             return None
-        head = parse_head(head_data, max_target_bytes=self.max_target_bytes)
+        head = parse_head(head_data, max_target_bytes=self.max_target_bytes, max_fields=self.max_fields)
         check_routing(head)
-        length = body_length(head, max_body_bytes=self.max_body_bytes)
-        wants_continue = expects_continue(head)
-        if not length:
-            return self._answer(head, b"")
-        if wants_continue:
-            self.push(b"HTTP/1.1 100 Continue\r\n\r\n")
-        self._head = head
-        self.set_terminator(length)
-        return None
+        body = self._body_of(head)
+        return self._answer(head, BodyReader(self, body, expects_continue=expects_continue(head)))
 
     def _without_empty_lines(self, data: bytes) -> bytes:
         """The head without an empty line before it; nothing if two empty lines were taken for the end of one."""
@@ -116,40 +149,119 @@ class HTTPRequestHandler(AsyncChat):
             self._empty_lines = 0
         return head
 
-    # ------------------------------------------------------------------ output
+    def _body_of(self, head: Head) -> Body:
+        length = body_length(head)
+        max_bytes = math.inf if self.max_body_bytes is None else self.max_body_bytes
+        if length is None:
+            # A line ends before it is a frame that is too long.
+            max_line_bytes = _MAX_LINE_BYTES if self.max_frame_bytes is None else self.max_frame_bytes - 1
+            return ChunkedBody(
+                max_bytes=max_bytes, max_line_bytes=max_line_bytes, max_overhead_bytes=self.max_chunk_overhead_bytes
+            )
+        if length > max_bytes:
+            raise HTTPError(413)
+        return CountedBody(length)
 
-    async def _answer(self, head: Head, body: bytes) -> None:
-        self._head = None
-        self.set_terminator(_END_OF_HEAD)
-        request = Request(head, body, client=self.peer, scheme=self._scheme())
-        response = await self._respond(request)
-        if self.closing:
-            return  # the application wanted no answer
-        closes = not keeps_alive(head) or self.closing_when_idle or response.closes
-        connection = "close" if closes else "keep-alive" if head.minor_version == 0 else None
-        self.push(response.encode(with_body=request.method != "HEAD", connection=connection))
-        if closes:
-            self.close_when_done()
+    def _go_on_with(self, reader: BodyReader) -> None:
+        """The terminator of a part of the body has come."""
+        terminator = reader.found()
+        if terminator is None:
+            self._reader = None
+            terminator = _END_OF_HEAD
+        self.set_terminator(terminator)
 
-    async def _respond(self, request: Request) -> Response:
+    # ------------------------------------------------------------------ answering
+
+    async def _answer(self, head: Head, reader: BodyReader) -> None:
+        began = trio.current_time()
+        self._requests += 1
+        if not reader.complete:
+            self._reader = reader
+            self.set_terminator(reader.body.first_terminator())
+        request = Request(head, reader, self, client=self.peer, server=self.local, scheme=self._scheme())
+        outgoing = None
+        try:
+            response = await self._response_to(request, reader)
+            if self.closing:  # the application wanted no answer, has switched protocols, or the client is gone
+                await response.aclose()
+            else:
+                closes = not (keeps_alive(head) and self._may_go_on(reader, response))
+                outgoing = Outgoing(self, response, request, closes=closes, with_body=head.method != "HEAD")
+                await outgoing.send()
+                await self._end_answer(outgoing, reader)
+        finally:
+            self._reader = None
+            self._log(head.request_line, trio.current_time() - began, request, outgoing)
+
+    async def _response_to(self, request: Request, reader: BodyReader) -> Response:
+        response = await self._ask_application(request)
+        if isinstance(response.body, bytes):  # a body that streams may be made of what it reads
+            try:
+                await self._drop_rest(reader)
+            except HTTPError as refusal:
+                return _response_to(refusal)
+        return response
+
+    async def _ask_application(self, request: Request) -> Response:
         try:
             response = self.handle_request(request)
             if inspect.isawaitable(response):
                 response = await response
-            if not isinstance(response, Response):
-                raise TypeError(f"an application gives a Response; got {response!r}")
+            if isinstance(response, Response):
+                return await response.resolve(request)
+            if self.closing:
+                return Response(500)  # which nobody gets
+            raise TypeError(f"an application gives a Response; got {response!r}")
         except HTTPError as refusal:
             return _response_to(refusal)
         except Exception:
             logger.exception("no answer to %s %s from %s", request.method, request.target, request.client)
             return _response_to(HTTPError(500))
-        return response
+
+    async def _drop_rest(self, reader: BodyReader) -> None:
+        """Receive what the application has left of the body, unless it is too much or does not come at once.
+
+        Raises HTTPError if it is malformed or ends too early: the request was none.
+        """
+        rest = (reader.body.length or 0) - reader.body.received
+        if not reader.is_wanted or reader.failure is not None or rest > self.max_unread_bytes:
+            return
+        dropped = 0
+        with trio.move_on_after(self.linger_timeout):
+            while dropped <= self.max_unread_bytes and (piece := await reader.next_piece()):
+                dropped += len(piece)
+
+    def _may_go_on(self, reader: BodyReader, response: Response) -> bool:
+        """Whether the connection can, after this response, as far as is known before it is sent."""
+        if self.closing_when_idle or (self.max_requests is not None and self._requests >= self.max_requests):
+            return False
+        return reader.complete or (reader.failure is None and not isinstance(response.body, bytes))
+
+    async def _end_answer(self, outgoing: Outgoing, reader: BodyReader) -> None:
+        if outgoing.gone:
+            self.close()
+        elif outgoing.cut_off:
+            self.abort()
+        elif not outgoing.closes and not reader.complete:
+            with suppress(HTTPError):
+                await self._drop_rest(reader)
+        if not self.closing and (outgoing.closes or not reader.complete):
+            self.close_when_done()
 
     def _refuse(self, refusal: HTTPError, received: bytes) -> None:
-        """Answer what cannot be handled, of which `received` has come, and close."""
-        is_head = self._head.method == "HEAD" if self._head else received.removeprefix(b"\r\n").startswith(b"HEAD ")
-        self.push(_response_to(refusal).encode(with_body=not is_head, connection="close"))
+        """Answer what is no request, of which `received` has come, and close."""
+        line = received.removeprefix(b"\r\n").partition(b"\r\n")[0]
+        with_body = not line.startswith(b"HEAD ")
+        outgoing = Outgoing(self, _response_to(refusal), None, closes=True, with_body=with_body)
+        outgoing.push()
         self.close_when_done()
+        self._log(line[:_MAX_LOGGED_BYTES].decode("latin-1"), 0.0, None, outgoing)
+
+    def _log(self, line: str, seconds: float, request: Request | None, outgoing: Outgoing | None) -> None:
+        status, sent_bytes = (outgoing.status, outgoing.sent_bytes) if outgoing else (None, 0)
+        if request is not None and request.upgraded:
+            status = HTTPStatus.SWITCHING_PROTOCOLS
+        self.log_request(AccessEntry(self.peer, line, request, status, sent_bytes, seconds))
 
     def _scheme(self) -> str:
         return "https" if isinstance(self.stream, trio.SSLStream) else "http"
@@ -162,7 +274,11 @@ class HTTPRequestHandler(AsyncChat):
         self._refuse(HTTPError(431 if line_is_whole else 414), received)
 
     def handle_timeout(self, kind: TimeoutKind) -> None:
-        if kind != "write" and self._mid_request():
+        if kind == "write":
+            return  # the client is gone
+        if self._reader is not None:
+            self._reader.fail(HTTPError(408, "the body took too long"))
+        elif self._mid_request():
             self._refuse(HTTPError(408, "the request took too long"), self._get_data())
         else:
             self.close_when_done()
@@ -173,11 +289,8 @@ class HTTPRequestHandler(AsyncChat):
         else:
             self.close_when_done()
 
-    def between_messages(self) -> bool:
-        return self._head is None
-
     def _mid_request(self) -> bool:
-        return self._head is not None or any(data.strip(b"\r\n") for data in self.incoming)
+        return any(data.strip(b"\r\n") for data in self.incoming)
 
 
 def _response_to(refusal: HTTPError) -> Response:

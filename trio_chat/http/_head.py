@@ -18,7 +18,7 @@ import re
 from typing import NamedTuple
 
 from ._errors import HTTPError
-from ._headers import FIELD_TEXT, TOKEN, Headers
+from ._headers import FIELD_TEXT, TOKEN, Headers, encode_fields
 
 # Section 3: method SP request-target SP HTTP-version. A target has no blank, no control and no fragment.
 _request_line = re.compile(
@@ -36,22 +36,43 @@ class Head(NamedTuple):
     minor_version: int  # of HTTP/1
     headers: Headers
 
+    @property
+    def request_line(self) -> str:
+        return f"{self.method} {self.target} HTTP/1.{self.minor_version}"
 
-def parse_head(data: bytes, *, max_target_bytes: int) -> Head:
+    def encode(self) -> bytes:
+        """The head on the wire, with the empty line at its end."""
+        return b"%b\r\n%b\r\n" % (self.request_line.encode("ascii"), encode_fields(self.headers.raw))
+
+
+def is_fields(data: bytes, at: int = 0) -> bool:
+    """Whether `data` is, from `at` on, nothing but field lines, each behind a CRLF."""
+    return _field_lines.fullmatch(data, at) is not None
+
+
+def fields_of(data: bytes, at: int = 0) -> list[tuple[bytes, bytes]]:
+    """Names and values of field lines that are valid."""
+    return [(name, value.rstrip(b" \t")) for name, value in _field_line.findall(data, at)]
+
+
+def parse_head(data: bytes, *, max_target_bytes: int, max_fields: int) -> Head:
     """The head that `data` is, without the empty line at its end.
 
     Raises:
-        HTTPError: 400 if it is none, 414 for a target that is too long, 505 for another major version.
+        HTTPError: 400 if it is none, 414 for a target that is too long, 431 for more than `max_fields` field lines, 505
+            for another major version.
     """
     line = _request_line.match(data)
     if line is None:
         raise HTTPError(400, "malformed request line")
     method, target, major, minor = line.groups()
-    if not _field_lines.fullmatch(data, line.end()):
+    if not is_fields(data, line.end()):
         raise HTTPError(400, "malformed header field, or a line that does not end in CRLF")
     if major != b"1":
         raise HTTPError(505, "this server speaks HTTP/1.1")  # RFC 9110, section 15.6.6
     if len(target) > max_target_bytes:
         raise HTTPError(414)
-    raw = [(name, value.rstrip(b" \t")) for name, value in _field_line.findall(data, line.end())]
+    raw = fields_of(data, line.end())
+    if len(raw) > max_fields:
+        raise HTTPError(431, "too many header fields")
     return Head(method.decode("ascii"), target.decode("ascii"), int(minor), Headers.from_raw(raw))

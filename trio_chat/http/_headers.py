@@ -52,6 +52,10 @@ class Headers(Mapping[str, str]):
         """The fields in order and as they were sent; a new list, which can be changed without effect."""
         return self._raw.copy()
 
+    def pairs(self) -> list[tuple[str, str]]:
+        """The fields in order, as text."""
+        return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in self._raw]
+
     def __getitem__(self, name: str) -> str:
         if not (lines := self.get_all(name)):
             raise KeyError(name)
@@ -72,7 +76,12 @@ class Headers(Mapping[str, str]):
         return [value.decode("latin-1") for value in self._lines.get(key, ())]
 
     def __repr__(self) -> str:
-        return f"Headers({[(name.decode('latin-1'), value.decode('latin-1')) for name, value in self._raw]!r})"
+        return f"Headers({self.pairs()!r})"
+
+
+def encode_fields(raw: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Field lines on the wire."""
+    return b"".join([b"%b: %b\r\n" % field for field in raw])
 
 
 def connection_options(headers: Headers) -> set[str]:

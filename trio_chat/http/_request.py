@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncGenerator
+from http import HTTPStatus
+from typing import Any, Protocol
 from urllib.parse import parse_qsl, unquote
+
+import trio
 
 from .. import Address
 from ._errors import HTTPError
 from ._framing import authority_of, origin_form
 from ._head import Head
-from ._headers import Headers
+from ._headers import Headers, HeadersLike, connection_options, encode_fields
 from ._multi import Form
+from ._reader import BodyReader
 
-_FORM_TYPE = "application/x-www-form-urlencoded"
-_MAX_FORM_FIELDS = 1000
+
+class Connection(Protocol):
+    """What a request asks of the connection that it came on."""
+
+    max_read_bytes: int
+
+    async def wait_eof(self) -> None: ...
+    async def detach(self, replay: bytes = b"", /) -> trio.abc.Stream: ...
+    def push(self, data: bytes, /) -> None: ...
 
 
 class Request:
-    """One request. Its body has been received when the application gets it.
+    """One request. Its body is received when it is asked for.
 
     Attributes:
         method: as sent, usually upper case.
@@ -32,53 +43,155 @@ class Request:
         host: the host, and port if there is one, that the client asked for: of a target in absolute form, or the field
             Host; empty if an HTTP/1.0 client did not say.
         client: the address of the client, as `socket.getpeername()` gives it; None if the stream has no socket.
+        server: the address at which it has reached us, likewise.
         scheme: "http", or "https" over TLS.
+        upgraded: whether `upgrade` has switched to another protocol.
     """
 
-    __slots__ = ("_body", "client", "headers", "host", "http_version", "method", "path", "query", "scheme", "target")
+    __slots__ = (
+        "_body", "_connection", "_content", "_head", "client", "headers", "host", "http_version", "method",
+        "path", "query", "scheme", "server", "target", "upgraded",
+    )  # fmt: skip
 
-    def __init__(self, head: Head, body: bytes, *, client: Address | None = None, scheme: str = "http") -> None:
+    def __init__(
+        self,
+        head: Head,
+        body: BodyReader,
+        connection: Connection,
+        *,
+        client: Address | None = None,
+        server: Address | None = None,
+        scheme: str = "http",
+    ) -> None:
         self.method: str = head.method
         self.target: str = head.target
         self.http_version: str = f"1.{min(head.minor_version, 1)}"
         self.headers: Headers = head.headers
         self.host: str = authority_of(head)
         self.client: Address | None = client
+        self.server: Address | None = server
         self.scheme: str = scheme
-        self._body = body
         path, _, query = origin_form(head.target).partition("?")
         self.path: str = unquote(path)
         self.query: str = query
+        self._head = head
+        self._body = body
+        self._connection = connection
+        self.upgraded = False
+        self._content: bytes | None = None  # the whole body, once it has been read
 
-    async def read(self) -> bytes:
-        """The whole body."""
-        return self._body
+    # ------------------------------------------------------------------ the body
 
-    async def stream(self) -> AsyncIterator[bytes]:
-        """The body, piece by piece, without empty pieces."""
-        if self._body:
-            yield self._body
+    async def read(self, max_bytes: int | None = None) -> bytes:
+        """The whole body; again the same if it has been read before.
+
+        Args:
+            max_bytes: how much is taken; by default the handler's `max_read_bytes`, 1 MiB.
+
+        Raises:
+            HTTPError: 413 if the body is longer, before it is received if its length is known; 408 if the client is too
+                slow; 400 if it is malformed.
+            ClientDisconnected: if the client ends its side, or is gone, before the body is complete.
+            RuntimeError: if some of it has been taken by `stream`.
+
+        An application can let these pass: they are answered. If cancelled, what has been received so far is lost.
+        """
+        if self._content is None:
+            if max_bytes is None:
+                max_bytes = self._connection.max_read_bytes
+            if (self._body.body.length or 0) > max_bytes:
+                raise HTTPError(413)
+            if self._body.taken:
+                raise RuntimeError("some of the body has been taken already, by stream()")
+            content = bytearray()
+            while piece := await self._body.next_piece():
+                content += piece
+                if len(content) > max_bytes:
+                    raise HTTPError(413)
+            self._content = bytes(content)
+        return self._content
+
+    async def stream(self) -> AsyncGenerator[bytes, None]:
+        """The body, piece by piece as it comes, without empty pieces: nothing is received while none is asked for.
+
+        A second time it goes on where the first has left off. Raises what `read` does, but sets no limit; a limit for
+        all bodies is the handler's `max_body_bytes`.
+        """
+        if self._content is not None:
+            if self._content:
+                yield self._content
+            return
+        while piece := await self._body.next_piece():
+            yield piece
+
+    @property
+    def trailers(self) -> Headers:
+        """The fields that came behind a chunked body (RFC 9110, section 6.5); empty until that has been read."""
+        return self._body.body.trailers
 
     async def json(self) -> Any:
-        """What the body is in JSON. Raises HTTPError with 400 if it is none."""
+        """What the body is in JSON. Raises HTTPError: 400 if it is none, and what `read` raises."""
         try:
             return json.loads(await self.read())
         except (ValueError, RecursionError):
             raise HTTPError(400, "the body is not JSON") from None
 
     async def form(self) -> Form:
-        """The fields of a form sent as application/x-www-form-urlencoded, in UTF-8.
-
-        Raises HTTPError: 415 if the body is of another type, 400 if it has more than 1,000 fields.
-        """
         content_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if content_type != _FORM_TYPE:
-            raise HTTPError(415, f"this form is taken as {_FORM_TYPE}")
+        if content_type != "application/x-www-form-urlencoded":
+            raise HTTPError(415, "this form is taken as")
         body = (await self.read()).decode("utf-8", "replace")
         try:
-            return Form(parse_qsl(body, keep_blank_values=True, max_num_fields=_MAX_FORM_FIELDS))
+            return Form(parse_qsl(body, keep_blank_values=True, max_num_fields=1000))
         except ValueError:
             raise HTTPError(400, "the form has too many fields") from None
+
+    # ------------------------------------------------------------------ the connection
+
+    async def disconnected(self) -> None:
+        """Wait until the client has ended its side of the connection, or is gone.
+
+        For an application that would rather not go on then: await it in a nursery, and cancel what is in vain.
+        Mind that a client may, though few do, end its side after the request and still wait for the answer. The end is
+        not seen behind more than 64 KiB of further requests, nor behind a body that nobody reads.
+        """
+        await self._connection.wait_eof()
+
+    async def upgrade(self, protocol: str, headers: HeadersLike = ()) -> trio.abc.Stream:
+        """Switch to another protocol (RFC 9110, section 7.8), answering 101 with these header fields.
+
+        The stream that it returns first gives what the client has sent behind the request. When the application has
+        returned it is closed; what the application returns does not matter.
+
+        Raises:
+            HTTPError: 426 if the client has not asked for this protocol.
+            RuntimeError: if the body of the request has not been read.
+            trio.BrokenResourceError: if the client is gone.
+        """
+        offered = {offer.strip(" \t").lower() for offer in self.headers.get("upgrade", "").split(",")}
+        wanted = "upgrade" in connection_options(self.headers) and self.http_version != "1.0"
+        if not wanted or protocol.lower() not in offered:
+            upgrade = {"Upgrade": protocol, "Connection": "Upgrade"}
+            raise HTTPError(426, f"this is for {protocol}", upgrade)  # RFC 9110, section 15.5.22
+        self._check_body_is_read()
+        fields = Headers([*Headers(headers).pairs(), ("Upgrade", protocol), ("Connection", "Upgrade")])
+        line = f"HTTP/1.1 {HTTPStatus.SWITCHING_PROTOCOLS.value} {HTTPStatus.SWITCHING_PROTOCOLS.phrase}\r\n"
+        self._connection.push(b"%b%b\r\n" % (line.encode("ascii"), encode_fields(fields.raw)))
+        self.upgraded = True
+        return await self._connection.detach()
+
+    async def take_over(self, *, with_head: bool = False) -> trio.abc.Stream:
+        """Take the connection over without an answer: the application speaks for itself from now on.
+
+        As `upgrade`, for protocols with an answer of their own. `with_head`: the stream first gives the head of this
+        request again, for libraries that want to read it themselves.
+        """
+        self._check_body_is_read()
+        return await self._connection.detach(self._head.encode() if with_head else b"")
+
+    def _check_body_is_read(self) -> None:
+        if not self._body.complete:
+            raise RuntimeError("the body of the request stands before the other protocol: read it first")
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.target}>"

@@ -1,40 +1,52 @@
-"""A response, and how it is put into bytes."""
+"""Responses: what an application answers with."""
 
 from __future__ import annotations
 
-import time
-from email.utils import formatdate
-from functools import lru_cache
+import json
+from collections.abc import AsyncIterable, Awaitable, Callable
+from contextlib import aclosing
 from http import HTTPStatus
 from operator import index
+from typing import TYPE_CHECKING, Any, TypeAlias
+from urllib.parse import quote
 
 from ._headers import Headers, HeadersLike, connection_options
-from ._status import phrase
 
-_OURS = ("content-length", "transfer-encoding")
-_WITHOUT_BODY = (HTTPStatus.NO_CONTENT, HTTPStatus.RESET_CONTENT, HTTPStatus.NOT_MODIFIED)
+if TYPE_CHECKING:
+    from ._request import Request
+
+#: Sends a piece of a body, and returns when there is room for the next.
+Send: TypeAlias = Callable[[bytes], Awaitable[None]]
+
 _MIN_STATUS, _MAX_STATUS = 200, 599
+_WITHOUT_CONTENT = (HTTPStatus.NO_CONTENT, HTTPStatus.RESET_CONTENT, HTTPStatus.NOT_MODIFIED)
+# RFC 3986, section 2: what has a meaning in a URI, and what is percent-encoded already.
+_URI_CHARACTERS = "!#$%&'()*+,/:;=?@[]~"
 
 
 class Response:
-    """An answer with its whole body. Immutable: to change one, make another.
+    """An answer. Immutable: to change one, make another.
 
     Args:
         status: 200 to 599.
-        body: `bytes`, or a `str`, which is sent as UTF-8.
-        headers: a mapping, or pairs if a name comes several times. Content-Length is ours, and refused; Date is added
-            unless it is given; "Connection: close" closes the connection.
-        content_type: the field Content-Type; by default text/plain for a `str`, and none for `bytes`.
+        body: `bytes`; a `str`, which is sent as UTF-8; or an async iterable of `bytes`, which is sent as it comes, each
+            piece when the client has taken those before: chunked to an HTTP/1.1 client, up to the end of the connection
+            to an HTTP/1.0 one. It is closed (`aclose`) in the end, whatever happened, and such a response can be sent
+            once.
+        headers: a mapping, or pairs if a name comes several times. Content-Length can be given for an async iterable,
+            which must keep to it; otherwise it is ours, and refused, as Transfer-Encoding is. Date is added unless it
+            is given; "Connection: close" closes the connection.
+        content_type: the field Content-Type; by default text/plain for a `str`, and none for anything else.
 
     Raises TypeError or ValueError for anything else, and for header fields with CR, LF or NUL.
     """
 
-    __slots__ = ("_body", "_headers", "_status")
+    __slots__ = ("_body", "_headers", "_length", "_status")
 
     def __init__(
         self,
         status: int = 200,
-        body: bytes | str = b"",
+        body: bytes | str | AsyncIterable[bytes] = b"",
         headers: HeadersLike = (),
         content_type: str | None = None,
     ) -> None:
@@ -44,11 +56,8 @@ class Response:
         if isinstance(body, str):
             body = body.encode()
             content_type = content_type or "text/plain; charset=utf-8"
-        elif not isinstance(body, bytes):
-            raise TypeError(f"the body of a response is bytes or str; got {body!r}")
         fields = Headers(headers)
-        if any(name in fields for name in _OURS):
-            raise ValueError("Content-Length and Transfer-Encoding follow from the body; they cannot be given")
+        self._length = _length_of(body, fields)
         if content_type and "content-type" not in fields:
             fields = Headers.from_raw([*fields.raw, *Headers({"Content-Type": content_type}).raw])
         self._status = status
@@ -60,7 +69,7 @@ class Response:
         return self._status
 
     @property
-    def body(self) -> bytes:
+    def body(self) -> bytes | AsyncIterable[bytes]:
         return self._body
 
     @property
@@ -68,31 +77,83 @@ class Response:
         return self._headers
 
     @property
+    def length(self) -> int | None:
+        """How many bytes the body has; None if that is not known."""
+        return self._length
+
+    @property
+    def has_content(self) -> bool:
+        """Whether a response of this status can have a body. RFC 9110, sections 15.3.5, 15.3.6 and 15.4.5."""
+        return self._status not in _WITHOUT_CONTENT
+
+    @property
     def closes(self) -> bool:
         """Whether it says "Connection: close"."""
         return "close" in connection_options(self.headers)
 
-    def encode(self, *, with_body: bool = True, connection: str | None = None) -> bytes:
-        """The response on the wire; `connection` is what to say in the field of that name besides what is said."""
-        fields = list(self.headers.raw)
-        if "date" not in self.headers:
-            fields.append((b"Date", http_date(int(time.time()))))  # RFC 9110, section 6.6.1
-        if connection and connection not in connection_options(self.headers):
-            fields.append((b"Connection", connection.encode("ascii")))
-        # RFC 9110, sections 15.3.5, 15.3.6 and 15.4.5: these have no body, whatever was given. Section 8.6: two of them
-        # have no length either.
-        body = b"" if self.status in _WITHOUT_BODY else self.body
-        if self.status not in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED):
-            fields.append((b"Content-Length", b"%d" % len(body)))
-        status_line = f"HTTP/1.1 {self.status} {phrase(self.status)}\r\n".encode("ascii")
-        head = b"".join([status_line, *(b"%b: %b\r\n" % field for field in fields)])
-        return b"%b\r\n%b" % (head, body if with_body else b"")
+    async def resolve(self, request: Request) -> Response:
+        """The response that is sent to this request: itself, unless that depends on the request.
+
+        Raises HTTPError for what is answered with an error instead.
+        """
+        return self
+
+    async def write_to(self, send: Send) -> None:
+        """Send the body, piece by piece."""
+        if isinstance(self._body, bytes):
+            await send(self._body)
+            return
+        async with aclosing(self):
+            async for piece in self._body:
+                await send(piece)
+
+    async def aclose(self) -> None:
+        """Close the body, if there is something to be closed."""
+        if (close := getattr(self._body, "aclose", None)) is not None:
+            await close()
 
     def __repr__(self) -> str:
-        return f"<Response {self.status}, {len(self.body)} bytes>"
+        size = "streamed" if self._length is None else f"{self._length} bytes"
+        return f"<{type(self).__name__} {self.status}, {size}>"
 
 
-@lru_cache(maxsize=1)
-def http_date(timestamp: int) -> bytes:
-    """A time in the form of RFC 9110, section 5.6.7."""
-    return formatdate(timestamp, usegmt=True).encode("ascii")
+class JSONResponse(Response):
+    """An answer in JSON (RFC 8259). Raises TypeError or ValueError for what JSON cannot express, NaN included."""
+
+    __slots__ = ()
+
+    def __init__(self, data: Any, status: int = 200, headers: HeadersLike = ()) -> None:
+        text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        super().__init__(status, text.encode(), headers, content_type="application/json")
+
+
+class RedirectResponse(Response):
+    """Sends the client to another URI.
+
+    Args:
+        location: absolute or relative (RFC 9110, section 10.2.2); what cannot stand in a URI is percent-encoded.
+        status: by default 303, after which the client makes a GET request; 307 and 308 let it repeat the same request.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, location: str, status: int = 303, headers: HeadersLike = ()) -> None:
+        if status not in (301, 302, 303, 307, 308):
+            raise ValueError(f"the status of a redirect is 301, 302, 303, 307 or 308; got {status!r}")
+        fields = Headers(headers)
+        super().__init__(status, b"", [*fields.pairs(), ("Location", quote(location, safe=_URI_CHARACTERS))])
+
+
+def _length_of(body: object, fields: Headers) -> int | None:
+    given = fields.get_all("content-length")
+    if "transfer-encoding" in fields or (given and isinstance(body, bytes)):
+        raise ValueError("Content-Length and Transfer-Encoding follow from the body; they cannot be given")
+    if isinstance(body, bytes):
+        return len(body)
+    if not isinstance(body, AsyncIterable):
+        raise TypeError(f"the body of a response is bytes, str or an async iterable of bytes; got {body!r}")
+    if not given:
+        return None
+    if len(given) > 1 or not (given[0].isascii() and given[0].isdigit()):
+        raise ValueError(f"not a Content-Length: {', '.join(given)!r}")
+    return int(given[0])

@@ -1,0 +1,103 @@
+"""Reading the body of a request: the application asks, and only then the conversation goes on."""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import trio
+
+from .. import Terminator
+from ._body import Body
+from ._errors import ClientDisconnected, HTTPError
+
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class Chat(Protocol):
+    """What reading asks of the connection, and its limits."""
+
+    body_timeout: float
+    min_body_rate: float
+
+    async def receive_more(self, patience: float = math.inf, /) -> bool: ...
+    def push(self, data: bytes, /) -> None: ...
+
+
+class BodyReader:
+    """The body of one request, between the conversation, which fills it, and the application, which empties it.
+
+    Once it has failed it says the same to whoever reads.
+    """
+
+    __slots__ = ("_body", "_chat", "_expects_continue", "_waited", "failure", "taken")
+
+    def __init__(self, chat: Chat, body: Body, *, expects_continue: bool) -> None:
+        self._chat = chat
+        self._body = body
+        self._expects_continue = expects_continue and not body.complete
+        self._waited = 0.0
+        self.failure: HTTPError | None = None
+        self.taken = False  # some of it
+
+    @property
+    def body(self) -> Body:
+        return self._body
+
+    @property
+    def complete(self) -> bool:
+        return self._body.complete
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether the client may be expected to send it: not, if it waits for a word of ours."""
+        return not self._expects_continue
+
+    # ------------------------------------------------------------------ for the conversation
+
+    def collect(self, data: bytes) -> None:
+        if self.failure is None:
+            try:
+                self._body.collect(data)
+            except HTTPError as exc:
+                self.failure = exc
+
+    def found(self) -> Terminator:
+        """The next terminator; None if the body is complete, or has failed."""
+        if self.failure is None:
+            try:
+                return self._body.found()
+            except HTTPError as exc:
+                self.failure = exc
+        return None
+
+    def fail(self, failure: HTTPError) -> None:
+        if self.failure is None and not self._body.complete:
+            self.failure = failure
+
+    # ------------------------------------------------------------------ for the application
+
+    async def next_piece(self) -> bytes:
+        """The next of the content, b"" at its end. Raises HTTPError."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while not self._body.pieces:
+            if self.failure is not None:
+                raise self.failure
+            if self._body.complete:
+                return b""
+            if self._expects_continue:
+                self._expects_continue = False
+                self._chat.push(_CONTINUE)
+            await self._receive()
+        self.taken = True
+        return self._body.pieces.popleft()
+
+    async def _receive(self) -> None:
+        """Wait for the client, which has `body_timeout` seconds, and one more for every `min_body_rate` bytes."""
+        allowed = self._chat.body_timeout + self._body.received / self._chat.min_body_rate
+        began = trio.current_time()
+        try:
+            if not await self._chat.receive_more(allowed - self._waited):
+                self.fail(ClientDisconnected("the request is not complete"))
+        finally:
+            self._waited += trio.current_time() - began

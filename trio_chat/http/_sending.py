@@ -1,0 +1,133 @@
+"""Putting a response on the wire. RFC 9112, sections 4, 6 and 7.1."""
+
+from __future__ import annotations
+
+import logging
+import time
+from email.utils import formatdate
+from functools import lru_cache
+from http import HTTPStatus
+from typing import Protocol
+
+import trio
+
+from ._headers import connection_options, encode_fields
+from ._request import Request
+from ._response import Response
+from ._status import phrase
+
+logger = logging.getLogger("trio_chat.http")
+
+
+class Chat(Protocol):
+    """What sending asks of the connection."""
+
+    def push(self, data: bytes, /) -> None: ...
+    async def drain(self) -> None: ...
+
+
+class Outgoing:
+    """One response to one request, None if that could not be understood.
+
+    Attributes:
+        sent_bytes: how much of the body was pushed.
+        closes: whether the connection has to be closed after it.
+        gone: whether the client is gone.
+        cut_off: whether it is not whole, and only a reset tells the client so, for an end would be the end of its body.
+    """
+
+    __slots__ = ("_chat", "_chunked", "_request", "_response", "_with_body", "closes", "cut_off", "gone", "sent_bytes")
+
+    def __init__(
+        self, chat: Chat, response: Response, request: Request | None, *, closes: bool, with_body: bool
+    ) -> None:
+        self._chat = chat
+        self._response = response
+        self._request = request
+        self._with_body = with_body and response.has_content
+        unknown_length = response.has_content and response.length is None
+        is_http_1_0 = request is not None and request.http_version == "1.0"
+        self._chunked = unknown_length and not is_http_1_0
+        self.closes = closes or response.closes or (unknown_length and is_http_1_0)
+        self.sent_bytes = 0
+        self.gone = False
+        self.cut_off = False
+
+    def push(self) -> None:
+        """Push the head, and the body if that is bytes."""
+        body = self._response.body
+        if not self._with_body or not isinstance(body, bytes):
+            body = b""
+        self._chat.push(self._head() + body)
+        self.sent_bytes = len(body)
+
+    async def send(self) -> None:
+        """Push it all, at the pace of the client. The response is closed, whatever happens."""
+        self.push()
+        response = self._response
+        if isinstance(response.body, bytes):
+            return
+        try:
+            if self._with_body:
+                await response.write_to(self._send_piece)
+                self._end()
+        except Exception:
+            self.closes = True
+            self.cut_off = response.length is None and not self._chunked
+            if not self.gone:
+                logger.exception("the answer to %s was cut off", self._request)
+        finally:
+            await response.aclose()
+
+    @property
+    def status(self) -> int:
+        return self._response.status
+
+    async def _send_piece(self, piece: bytes) -> None:
+        if not isinstance(piece, bytes | bytearray | memoryview):
+            raise TypeError(f"the body of a response consists of bytes; got {piece!r:.60}")
+        if not (size := len(memoryview(piece).cast("B"))):
+            return  # as a chunk it would be the last one
+        length = self._response.length
+        if length is not None and self.sent_bytes + size > length:
+            raise ValueError(f"the body is longer than its Content-Length, which is {length}")
+        try:
+            self._chat.push(b"%x\r\n%b\r\n" % (size, piece) if self._chunked else piece)
+            self.sent_bytes += size
+            await self._chat.drain()
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self.gone = True
+            raise
+
+    def _end(self) -> None:
+        length = self._response.length
+        if length is not None and self.sent_bytes < length:
+            raise ValueError(f"the body has {self.sent_bytes} bytes, its Content-Length is {length}")
+        if self._chunked:
+            self._chat.push(b"0\r\n\r\n")
+
+    def _head(self) -> bytes:
+        response = self._response
+        fields = [field for field in response.headers.raw if field[0].lower() != b"content-length"]
+        if "date" not in response.headers:
+            fields.append((b"Date", _http_date(int(time.time()))))  # RFC 9110, section 6.6.1
+        said = connection_options(response.headers)
+        if self.closes:
+            if "close" not in said:
+                fields.append((b"Connection", b"close"))
+        elif self._request is not None and self._request.http_version == "1.0":
+            fields.append((b"Connection", b"keep-alive"))
+        if self._chunked:
+            fields.append((b"Transfer-Encoding", b"chunked"))
+        elif response.has_content and response.length is not None:
+            fields.append((b"Content-Length", b"%d" % response.length))
+        elif response.status == HTTPStatus.RESET_CONTENT:
+            fields.append((b"Content-Length", b"0"))  # RFC 9110, section 15.3.6; 204 and 304 have none: section 8.6
+        line = f"HTTP/1.1 {response.status} {phrase(response.status)}\r\n".encode("ascii")
+        return b"%b%b\r\n" % (line, encode_fields(fields))
+
+
+@lru_cache(maxsize=1)
+def _http_date(timestamp: int) -> bytes:
+    """A time in the form of RFC 9110, section 5.6.7."""
+    return formatdate(timestamp, usegmt=True).encode("ascii")
