@@ -3,6 +3,7 @@
 from ._access_log import AccessEntry as AccessEntry
 from ._errors import ClientDisconnected as ClientDisconnected, HTTPError as HTTPError
 from ._events import EventSourceResponse as EventSourceResponse, ServerSentEvent as ServerSentEvent
+from ._files import FileResponse as FileResponse
 from ._handler import App as App, HTTPRequestHandler as HTTPRequestHandler
 from ._headers import Headers as Headers, HeadersLike as HeadersLike
 from ._multi import Form as Form

@@ -62,11 +62,9 @@ class EventSourceResponse(Response):
         *,
         ping_seconds: float = 15.0,
     ) -> None:
-        fields = Headers(headers)
-        defaults = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        added = [(name, value) for name, value in defaults.items() if name not in fields]
+        fields = Headers(headers).with_defaults({"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         body: Any = events  # of events: write_to makes bytes of them
-        super().__init__(200, body, [*fields.pairs(), *added], content_type="text/event-stream")
+        super().__init__(200, body, fields, content_type="text/event-stream")
         self._events = events
         self._ping_seconds = ping_seconds
 

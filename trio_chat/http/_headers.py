@@ -52,6 +52,11 @@ class Headers(Mapping[str, str]):
         """The fields in order and as they were sent; a new list, which can be changed without effect."""
         return self._raw.copy()
 
+    def with_defaults(self, defaults: Mapping[str, str]) -> Headers:
+        """These, and those of `defaults` whose names are not among them."""
+        missing = Headers({name: value for name, value in defaults.items() if name not in self})
+        return Headers.from_raw([*self._raw, *missing.raw])
+
     def pairs(self) -> list[tuple[str, str]]:
         """The fields in order, as text."""
         return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in self._raw]

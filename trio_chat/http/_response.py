@@ -58,8 +58,8 @@ class Response:
             content_type = content_type or "text/plain; charset=utf-8"
         fields = Headers(headers)
         self._length = _length_of(body, fields)
-        if content_type and "content-type" not in fields:
-            fields = Headers.from_raw([*fields.raw, *Headers({"Content-Type": content_type}).raw])
+        if content_type:
+            fields = fields.with_defaults({"Content-Type": content_type})
         self._status = status
         self._body = body
         self._headers = fields

@@ -63,12 +63,10 @@ class Outgoing:
 
     async def send(self) -> None:
         """Push it all, at the pace of the client. The response is closed, whatever happens."""
-        self.push()
         response = self._response
-        if isinstance(response.body, bytes):
-            return
         try:
-            if self._with_body:
+            self.push()
+            if self._with_body and not isinstance(response.body, bytes):
                 await response.write_to(self._send_piece)
                 self._end()
         except Exception:
