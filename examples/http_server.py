@@ -13,7 +13,7 @@ import sys
 import trio
 
 from trio_chat import serve_listeners
-from trio_chat.http import HTTPError, HTTPRequestHandler, Request, Response
+from trio_chat.http import AccessEntry, HTTPRequestHandler, Request, Response
 
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title></head>
@@ -33,16 +33,10 @@ class SiteHandler(HTTPRequestHandler):
         self.sessions = sessions
         self.log = log
 
-    async def handle_request(self, request: Request) -> Response:
-        try:
-            response = await self.respond(request)
-        except HTTPError as error:
-            response = Response(error.status, f"{error.detail}\n")
-        client = request.client[0] if isinstance(request.client, tuple) else "-"
-        self.log.info("%s %s %s %d", client, request.method, request.target, response.status)
-        return response
+    def log_request(self, entry: AccessEntry) -> None:
+        self.log.info("%s", entry.common_log_format())
 
-    async def respond(self, request: Request) -> Response:
+    async def handle_request(self, request: Request) -> Response:
         match request.method, request.path:
             case "GET" | "HEAD", "/":
                 return self.page(request, "Welcome", FORM)
@@ -112,5 +106,5 @@ if __name__ == "__main__":
     options = parser.parse_args()
     if not 0 <= options.port <= 65535:
         parser.error(f"a port is a number from 0 to 65535, not {options.port}")
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     trio.run(main, options.host, options.port)

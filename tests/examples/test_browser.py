@@ -12,7 +12,9 @@ from typing import Any
 
 import httpx
 import pytest
+import trio
 from test_examples import running
+from trio_websocket import open_websocket_url
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 CHROMEDRIVER = shutil.which("chromedriver")
@@ -94,3 +96,21 @@ def test_a_browser_fills_in_the_form_and_reads_the_answer(tmp_path: Path) -> Non
         assert page.text("h1") == "Hello, Zoë & friends!"
         page.click("a")
         assert page.text("form ~ #visits") == "Visits: 3"
+
+
+def test_a_browser_and_a_program_talk_by_websocket(tmp_path: Path) -> None:
+    with running("websocket_chat.py", tmp_path) as server, browser(tmp_path) as page:
+        page.open(server.url)
+        assert page.text("#heard li") == "* you are here"
+
+        async def converse() -> str | bytes:
+            async with open_websocket_url(f"{server.url.replace('http', 'ws')}/chat") as socket:
+                await socket.send_message("hello, browser")
+                assert await socket.get_message() == "hello, browser"
+                page.type("#text", "hello, Zoë")
+                page.click("#say button")
+                return await socket.get_message()
+
+        assert trio.run(converse) == "hello, Zoë"
+        assert page.text("#heard li:nth-child(2)") == "hello, browser"
+        assert page.text("#heard li:nth-child(3)") == "hello, Zoë"

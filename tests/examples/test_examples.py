@@ -17,6 +17,8 @@ from typing import BinaryIO
 
 import httpx
 import pytest
+import trio
+from trio_websocket import open_websocket_url
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TIMEOUT = 20
@@ -133,7 +135,7 @@ def test_http_server_with_a_browser_like_client(tmp_path: Path) -> None:
             assert client.get("/nowhere").status_code == 404
             assert client.put("/", content=b"x").headers["allow"] == "GET, HEAD"
         assert server.log.count("\n") == 4
-        assert "127.0.0.1 POST /hello 200" in server.log
+        assert re.search(r'127\.0\.0\.1 - - \[.+\] "POST /hello HTTP/1\.1" 200 \d+ \d\.\d+\n', server.log)
 
 
 def test_http_server_with_curl(tmp_path: Path) -> None:
@@ -234,3 +236,20 @@ def test_http_server_leaks_no_file_descriptor_when_clients_are_killed_midway(tmp
                 break
         assert len(list(descriptors.iterdir())) <= before
         assert "Traceback" not in server.log
+
+
+def test_websocket_chat(tmp_path: Path) -> None:
+    async def converse(url: str) -> list[str | bytes]:
+        async with open_websocket_url(url) as one, open_websocket_url(url) as other:
+            await one.send_message("first")
+            heard = [await other.get_message(), await one.get_message()]
+            await one.aclose()
+            await other.send_message("second")
+            return [*heard, await other.get_message()]
+
+    with running("websocket_chat.py", tmp_path) as server:
+        assert "<h1>Chat</h1>" in httpx.get(server.url).text
+        assert httpx.get(f"{server.url}/chat").status_code == 426
+        assert trio.run(converse, f"{server.url.replace('http', 'ws')}/chat") == ["first", "first", "second"]
+        assert server.stop(signal.SIGINT) == 0
+    assert "Traceback" not in server.log

@@ -31,8 +31,8 @@ from ._sending import Outgoing
 
 logger = logging.getLogger("trio_chat.http")
 
-#: An application: takes a request, gives the response.
-App: TypeAlias = Callable[[Request], Awaitable[Response]]
+#: An application: takes a request, gives the response; None only if it has taken the connection over, or closed it.
+App: TypeAlias = Callable[[Request], Awaitable[Response | None]]
 
 _END_OF_HEAD = b"\r\n\r\n"
 _FIRST_BYTES = frozenset(b"\r\n!#$%&'*+-.^_`|~" + string.digits.encode() + string.ascii_letters.encode())
@@ -86,7 +86,7 @@ class HTTPRequestHandler(AsyncChat):
         self._empty_lines = 0
         self._requests = 0
 
-    def handle_request(self, request: Request) -> Awaitable[Response] | Response:
+    def handle_request(self, request: Request) -> Awaitable[Response | None] | Response | None:
         """Answer a request. Override it, with `def` or `async def`, if there is no application.
 
         An exception is logged and answered with 500, `HTTPError` with what it says.
