@@ -36,6 +36,7 @@ class AsyncChat(Handler):
         self.incoming: list[bytes] = []
         self._begun = False
         self._peer = peer_address(stream)
+        self._local = local_address(stream)
         self._connection = Connection(self, stream)
 
     @property
@@ -67,8 +68,11 @@ class AsyncChat(Handler):
 
     @property
     def local(self) -> Address | None:
-        """The address of this end, as `socket.getsockname()` gives it. None if the stream has no socket."""
-        return local_address(self.stream)
+        """The address of this end when the handler was made, as `socket.getsockname()` gives it.
+
+        None if the stream has no socket.
+        """
+        return self._local
 
     async def run(self) -> None:
         """Hold the conversation, until it is closed by either side.

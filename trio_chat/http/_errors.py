@@ -11,7 +11,7 @@ from ._status import phrase
 class HTTPError(Exception):
     """A request that is answered with `status`, `headers` and, as plain text, `detail`.
 
-    Applications may raise it; `Request.json` and `Request.form` do, with 400, if the body is not what they were told.
+    Applications may raise it; what reads the body of a request does, if that is not what it should be.
     """
 
     def __init__(self, status: int, detail: str = "", headers: HeadersLike = ()) -> None:

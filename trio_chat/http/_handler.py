@@ -191,11 +191,12 @@ class HTTPRequestHandler(AsyncChat):
                 await self._end_answer(outgoing, reader)
         finally:
             self._reader = None
+            await request.aclose()
             self._log(head.request_line, trio.current_time() - began, request, outgoing)
 
     async def _response_to(self, request: Request, reader: BodyReader) -> Response:
         response = await self._ask_application(request)
-        if isinstance(response.body, bytes):  # a body that streams may be made of what it reads
+        if isinstance(response.body, bytes) and not reader.complete:  # what streams may be made of the body
             try:
                 await self._drop_rest(reader)
             except HTTPError as refusal:

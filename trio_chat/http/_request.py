@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from http import HTTPStatus
 from typing import Any, Protocol
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import unquote
 
 import trio
 
 from .. import Address
 from ._errors import HTTPError
+from ._form_reader import FormLimits, read_form
+from ._forms import Form
 from ._framing import authority_of, origin_form
 from ._head import Head
 from ._headers import Headers, HeadersLike, connection_options, encode_fields
-from ._multi import Form
 from ._reader import BodyReader
 
 
@@ -49,7 +51,7 @@ class Request:
     """
 
     __slots__ = (
-        "_body", "_connection", "_content", "_head", "client", "headers", "host", "http_version", "method",
+        "_body", "_connection", "_content", "_form", "_head", "client", "headers", "host", "http_version", "method",
         "path", "query", "scheme", "server", "target", "upgraded",
     )  # fmt: skip
 
@@ -78,6 +80,7 @@ class Request:
         self._body = body
         self._connection = connection
         self.upgraded = False
+        self._form: Form | None = None
         self._content: bytes | None = None  # the whole body, once it has been read
 
     # ------------------------------------------------------------------ the body
@@ -136,15 +139,26 @@ class Request:
         except (ValueError, RecursionError):
             raise HTTPError(400, "the body is not JSON") from None
 
-    async def form(self) -> Form:
-        content_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if content_type != "application/x-www-form-urlencoded":
-            raise HTTPError(415, "this form is taken as")
-        body = (await self.read()).decode("utf-8", "replace")
-        try:
-            return Form(parse_qsl(body, keep_blank_values=True, max_num_fields=1000))
-        except ValueError:
-            raise HTTPError(400, "the form has too many fields") from None
+    async def form(self, limits: FormLimits | None = None) -> Form:
+        """The fields and files of a submitted form; again the same if it has been read before.
+
+        Taken as application/x-www-form-urlencoded or multipart/form-data. Files are kept on disk beyond a size; they
+        are closed when the request has been answered.
+
+        Raises:
+            HTTPError: 400 if it is malformed, 413 if it exceeds `limits`, 415 if it is of another type, and what `read`
+                raises.
+        """
+        if self._form is None:
+            async with aclosing(self.stream()) as pieces:
+                content_type = self.headers.get("content-type", "")
+                self._form = await read_form(content_type, pieces, limits or FormLimits())
+        return self._form
+
+    async def aclose(self) -> None:
+        """Close the files of the form. The handler does it when the request has been answered."""
+        if self._form is not None:
+            await self._form.aclose()
 
     # ------------------------------------------------------------------ the connection
 

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import trio
 
-from ._headers import connection_options, encode_fields
+from ._headers import encode_fields
 from ._request import Request
 from ._response import Response
 from ._status import phrase
@@ -109,9 +109,8 @@ class Outgoing:
         fields = [field for field in response.headers.raw if field[0].lower() != b"content-length"]
         if "date" not in response.headers:
             fields.append((b"Date", _http_date(int(time.time()))))  # RFC 9110, section 6.6.1
-        said = connection_options(response.headers)
         if self.closes:
-            if "close" not in said:
+            if not response.closes:
                 fields.append((b"Connection", b"close"))
         elif self._request is not None and self._request.http_version == "1.0":
             fields.append((b"Connection", b"keep-alive"))
