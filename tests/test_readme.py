@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import hashlib
 import re
 from functools import partial
 from pathlib import Path
@@ -30,11 +31,17 @@ async def test_the_protocol_passes_its_test(code: dict[str, Any]) -> None:
     await code["test_adder"]()
 
 
-async def test_the_application_answers(code: dict[str, Any], nursery: trio.Nursery) -> None:
+async def test_the_application_answers(
+    code: dict[str, Any], nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (listener,) = await nursery.start(partial(code["serve"], code["app"], 0))
     url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}/"
     async with httpx.AsyncClient() as client:
-        assert (await client.post(url, data={"name": "Ann"})).text == "Hello, Ann!\n"
+        assert (await client.post(f"{url}hello", data={"name": "Ann"})).text == "Hello, Ann!\n"
+        digest = hashlib.sha256(bytes(10_000_000)).hexdigest()
+        assert (await client.put(f"{url}digest", content=bytes(10_000_000))).json() == {"sha256": digest}
+        monkeypatch.chdir(README.parent)
+        assert (await client.get(f"{url}readme")).content == README.read_bytes()
         assert (await client.get(url)).status_code == 404
     nursery.cancel_scope.cancel()
 
