@@ -6,7 +6,7 @@ What is pushed while callbacks run is kept until they are through with the chunk
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol
 
 from ._buffer import Batch
@@ -19,19 +19,20 @@ if TYPE_CHECKING:
 class Conversation(Protocol):
     open: bool
 
-    def flush(self) -> None:
+    def let_others_go_on(self) -> None:
         """Let what is queued be sent, unless corked."""
         ...
 
 
 class Callbacks:
-    __slots__ = ("_conversation", "_handler", "corked", "settling")
+    __slots__ = ("_conversation", "_handler", "corked", "owes_end", "settling")
 
     def __init__(self, handler: Handler, conversation: Conversation) -> None:
         self._handler = handler
         self._conversation = conversation
         self.corked = False
         self.settling = False  # a callback awaits
+        self.owes_end = False  # collecting the last of a frame was cancelled, or raised
 
     async def hand_over(self, batch: Batch) -> None:
         """Call what collects and what acts on frames, as long as the conversation is open."""
@@ -44,7 +45,12 @@ class Callbacks:
                     if (reply := collect(data)) is not None:
                         await self.settle(reply)
                 except Exception as exc:
+                    self.owes_end = ended
                     await self.error(exc)
+                    self.owes_end = False
+                except BaseException:
+                    self.owes_end = ended
+                    raise
                 if not self._conversation.open:
                     break
             if ended:
@@ -53,6 +59,11 @@ class Callbacks:
                         await self.settle(reply)
                 except Exception as exc:
                     await self.error(exc)
+
+    async def end_frame(self) -> None:
+        """Call what acts on a frame whose data were handed over by a call that did not come to its end."""
+        self.owes_end = False
+        await self.call(self._handler.found_terminator)
 
     async def call(self, callback: Callable[..., Reply], *args: object) -> None:
         try:
@@ -65,13 +76,20 @@ class Callbacks:
         """Await what a callback gave back, and meanwhile let output go."""
         if not inspect.isawaitable(reply):
             return  # a callback of the old days that returned something
-        outer = self.corked, self.settling
-        self.corked, self.settling = False, True
-        self._conversation.flush()
+        outer, self.settling = self.settling, True
         try:
-            await reply
+            await self.uncorked(reply)
         finally:
-            self.corked, self.settling = outer
+            self.settling = outer
+
+    async def uncorked(self, wait: Awaitable[None]) -> None:
+        """Await something, and meanwhile let output go."""
+        outer, self.corked = self.corked, False
+        self._conversation.let_others_go_on()
+        try:
+            await wait
+        finally:
+            self.corked = outer
 
     async def error(self, exc: Exception) -> None:
         if isinstance(exc, Ended | Lost) and exc.connection is self._conversation:

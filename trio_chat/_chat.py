@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import trio
 
@@ -129,17 +130,19 @@ class AsyncChat(Handler):
         self.incoming.clear()
         return data
 
-    async def receive_more(self, patience: float = math.inf) -> bool:
-        """Go on with the conversation in the middle of a callback, by one step; await it in an async callback.
+    async def receive_more(self, patience: float = math.inf, enough: Callable[[], bool] = lambda: True) -> bool:
+        """Go on with the conversation in the middle of a callback; await it in an async callback.
 
-        A step is what has come next: some data, or the frames up to the next change of the terminator. It is handed to
-        `collect_incoming_data` and `found_terminator`, which are thus called before the callback that awaits this has
-        returned. So a callback can take its time over a message that is longer than memory, or ask the peer something
-        and wait for the answer. Nothing is received but by this, which is the backpressure.
+        What has come next is handed to `collect_incoming_data` and `found_terminator`, which are thus called before the
+        callback that awaits this has returned: some data, or the frames up to the next change of the terminator. So a
+        callback can take its time over a message that is longer than memory, or ask the peer something and wait for
+        the answer. Nothing is received but by this, which is the backpressure.
 
         Args:
             patience: how many seconds to wait for the peer, before `handle_timeout("message")` is called. The idle
                 timeout runs as well.
+            enough: asked after each such step; while it says no, the next step is taken, as long as there is something
+                that has been received already.
 
         Returns whether one of the callbacks was called, `handle_timeout` included. False: there is no more input, the
         peer has ended its side (`handle_eof` will be called afterwards) or the conversation is over.
@@ -147,10 +150,11 @@ class AsyncChat(Handler):
         Raises:
             Exception: what one of the callbacks raised and `handle_error` did not handle.
             RuntimeError: if no callback is running.
+            trio.BusyResourceError: if another task is waiting in it.
 
         If cancelled, nothing is lost: the next call, or the conversation, goes on from there.
         """
-        return await self._connection.receive_more(patience)
+        return await self._connection.receive_more(patience, enough)
 
     async def wait_eof(self) -> None:
         """Wait until the peer has ended its side of the conversation, or is gone, or the conversation is over.
@@ -251,6 +255,9 @@ class AsyncChat(Handler):
         have been received and not been handed over; it is half-closeable if `stream` is. To be awaited in a callback:
         it is closed when that has returned, without lingering. No timeout looks at it any more, but a server that stops
         waits for it as for other connections, and cancels it in the end.
+
+        Not in `collect_incoming_data`: the terminator behind the data may have been found, and then neither side gets
+        it. Background tasks should have ended: what one of them raises, say by a push, ends the callback, too.
 
         Raises:
             trio.BrokenResourceError: if what is queued cannot be sent.

@@ -20,7 +20,7 @@ It never goes back. Anyone may move it on, from a callback or from another task,
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Callable
 from operator import length_hint
 from typing import TYPE_CHECKING
 
@@ -30,10 +30,11 @@ from ._buffer import Batch, TerminatorBuffer
 from ._callbacks import Callbacks
 from ._endings import Ended, Lost, raising_itself
 from ._errors import FrameTooLong
+from ._farewell import Farewell
 from ._handler import check_limits
 from ._intake import Intake
-from ._replay import replaying
-from ._streams import close_now, linger
+from ._replay import ReplayStream, replaying
+from ._streams import close_now
 from ._timeouts import Timeouts
 from ._writer import Writer
 
@@ -49,10 +50,9 @@ class Connection:
     __slots__ = (
         "_callbacks",
         "_delivering",
-        "_detached",
         "_eof_told",
+        "_farewell",
         "_handler",
-        "_lingering",
         "_news",
         "_sending",
         "_steps",
@@ -83,9 +83,8 @@ class Connection:
         self._delivering = False
         self._writing = False  # the writer's task has been started
         self._eof_told = False
-        self._detached = False
         self._steps = 0  # of callbacks that go on with the conversation
-        self._lingering: trio.CancelScope | None = None
+        self._farewell = Farewell()
         self.stopping = False
         self._timeouts = Timeouts(handler, self.writer, self.interrupt)
 
@@ -98,25 +97,22 @@ class Connection:
         self.writer.lose()
         self.intake.end()
         self.interrupt()
-        self._stop_lingering()
+        self._farewell.hurry()
 
     def close_when_done(self) -> None:
         self.open = False
         self.buffer.stop()
+        self.intake.end()
         self.interrupt()
 
     def close_when_idle(self) -> None:
         self.stopping = True
         self.interrupt()
-        self._stop_lingering()
-
-    def _stop_lingering(self) -> None:
-        if self._lingering is not None:
-            self._lingering.cancel()
+        self._farewell.hurry()
 
     def set_terminator(self, terminator: Terminator) -> None:
         self.buffer.terminator = terminator
-        if not self._delivering:
+        if self.intake.waiting or not self._delivering:
             self.interrupt()  # it may end what is already buffered
 
     def interrupt(self) -> None:
@@ -147,6 +143,11 @@ class Connection:
         elif self.writer.has_work and not self.closed:
             self._writing = True
             self._sending.start_soon(self.writer.run)
+
+    def let_others_go_on(self) -> None:
+        """Callbacks have pushed, and have taken input, or begin to wait: that is of interest to other tasks."""
+        self.flush()
+        self.intake.wake()
 
     def check_open(self, what: str) -> None:
         if not self.open:
@@ -190,7 +191,7 @@ class Connection:
                     await self._callbacks.call(self._handler.handle_close)
 
     async def _converse_with_background_tasks(self) -> None:
-        with raising_itself(but_not=self._told_the_end):
+        with raising_itself(but_not_ends_of=self):
             async with trio.open_nursery(strict_exception_groups=True) as self.nursery:
                 try:
                     self.flush()
@@ -201,10 +202,6 @@ class Connection:
                     self.close_when_done()
                     self.flush()
                     self.nursery.cancel_scope.cancel()
-
-    def _told_the_end(self, exc: BaseException) -> bool:
-        """Whether `exc` only told a background task, which would have been cancelled, that the conversation is over."""
-        return isinstance(exc, Ended | Lost) and exc.connection is self
 
     async def _converse(self) -> None:
         while self.open:
@@ -218,8 +215,8 @@ class Connection:
                         break
                     await self._handle_input()
 
-    async def _wait_for_input(self, *, in_message: bool, patience: float | None = None) -> None:
-        self._timeouts.note_waiting(in_message=in_message, patience=patience)
+    async def _wait_for_input(self, *, in_message: bool, until: float | None = None) -> None:
+        self._timeouts.note_waiting(in_message=in_message, until=until)
         try:
             await self.intake.wait()
         finally:
@@ -241,8 +238,10 @@ class Connection:
             raise self._timeouts.failure
         if (failure := self.writer.failure) is not None:
             self.writer.failure = None
-            await self._callbacks.error(failure)
-            self.close()
+            try:
+                await self._callbacks.error(failure)
+            finally:
+                self.close()
         if (due := self._timeouts.take_due()) is not None:
             if self.open or due == "write":
                 await self._callbacks.call(self._handler.handle_timeout, due)
@@ -256,59 +255,68 @@ class Connection:
         await self._handle_news()
         if self.closed:
             return
-        patience = 0 if self._detached else self._handler.linger_timeout
-        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-            if self.writer.sent_bytes and not self.intake.eof and patience > 0:
-                with trio.CancelScope() as self._lingering:
-                    await linger(self.stream, patience, longest=patience if self.stopping else 10 * patience)
-            with trio.move_on_after(self._handler.write_timeout) as self._lingering:
-                await self.stream.aclose()
+        lingers = self.writer.sent_bytes and not self.intake.eof and not isinstance(self.stream, ReplayStream)
+        patience = self._handler.linger_timeout if lingers else 0
+        longest = patience if self.stopping else 10 * patience
+        close_within = self._handler.write_timeout
+        await self._farewell.say(self.stream, patience=patience, longest=longest, close_within=close_within)
 
     # ------------------------------------------------------------------ within a callback
 
-    async def receive_more(self, patience: float) -> bool:
+    async def receive_more(self, patience: float, enough: Callable[[], bool]) -> bool:
         if not self._callbacks.settling:
             raise RuntimeError("receive_more() is for callbacks: while none is running, input comes by itself")
-        self._steps += 1
-        if self._steps % _FRAMES_PER_TURN:
-            await trio.lowlevel.checkpoint_if_cancelled()
-        else:
-            await trio.lowlevel.checkpoint()
+        if self.intake.waiting:
+            raise trio.BusyResourceError("another task is in receive_more()")
+        await trio.lowlevel.checkpoint_if_cancelled()
+        until = trio.current_time() + patience
+        self._timeouts.note_activity()
         while self.open:
             if self._news:
                 self._news = False
                 if await self._handle_news():
                     return True
-            elif (batch := await self._next_batch()) is not None:
-                self._callbacks.corked = True
-                try:
-                    await self._callbacks.hand_over(batch)
-                finally:
-                    self._callbacks.corked = False
-                    self.flush()
-                    self._timeouts.note_activity()
+            elif await self._hand_over_until(enough):
                 return True
             elif self.intake.eof:
                 return False
-            else:
+            elif not self._news:  # there may be some by now
                 self.intake.fresh = False
                 outer = self.intake.interrupt
                 try:
                     with trio.CancelScope() as self.intake.interrupt:
-                        await self._wait_for_input(in_message=True, patience=patience)
+                        await self._wait_for_input(in_message=True, until=until)
                 finally:
                     self.intake.interrupt = outer
         return False
 
+    async def _hand_over_until(self, enough: Callable[[], bool]) -> bool:
+        """Hand what is buffered to the callbacks, until it is enough; whether there was anything."""
+        handed_over = False
+        self._callbacks.corked = True
+        try:
+            while not (handed_over and enough()) and (batch := await self._next_batch()) is not None:
+                handed_over = True
+                await self._callbacks.hand_over(batch)
+                self._steps += 1
+                if self._steps % _FRAMES_PER_TURN == 0:
+                    await trio.lowlevel.checkpoint()
+        finally:
+            self._callbacks.corked = False
+            self.let_others_go_on()
+            if handed_over:
+                self._timeouts.note_activity()
+        return handed_over
+
     async def detach(self, replay: bytes) -> trio.abc.Stream:
         self.close_when_done()
-        self._detached = True
-        self._timeouts.stop()
         await self.intake.stop()
         await self.writer.flushed()
         if self.writer.lost:
-            raise Lost(self, "the peer is gone")
-        return replaying(self.stream, replay + self.buffer.take())
+            raise Lost(self, "the peer is gone, or does not read")
+        self._timeouts.stop()
+        self.stream = replaying(self.stream, replay + self.buffer.take())
+        return self.stream
 
     # ------------------------------------------------------------------ callbacks
 
@@ -327,7 +335,7 @@ class Connection:
                     await trio.lowlevel.checkpoint()
         finally:
             self._callbacks.corked = self._delivering = False
-            self.flush()
+            self.let_others_go_on()
             if handed_over:
                 self._timeouts.note_activity()
 
@@ -335,7 +343,10 @@ class Connection:
         """The next batch that the conversation is ready for; None if there is none, or it is over."""
         while self.open:
             if self.writer.overfull:
-                await self._callbacks.settle(self.writer.below_low())
+                await self._callbacks.uncorked(self.writer.below_low())
+                continue
+            if self._callbacks.owes_end:
+                await self._callbacks.end_frame()
                 continue
             try:
                 return self.buffer.next_batch()

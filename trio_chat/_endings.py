@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import trio
@@ -27,16 +27,21 @@ class Lost(trio.BrokenResourceError):
 
 
 @contextmanager
-def raising_itself(but_not: Callable[[BaseException], bool] = lambda exc: False) -> Iterator[None]:
-    """Around a nursery of ours: what one of its tasks alone raised leaves as itself, some of it not at all.
+def raising_itself(but_not_ends_of: object = None) -> Iterator[None]:
+    """Around a nursery of ours: what one of its tasks alone raised leaves as itself.
 
-    What several tasks raised leaves in the nursery's group.
+    What several tasks raised leaves in the nursery's group. What only told a task, which would have been cancelled,
+    that the connection `but_not_ends_of` is over does not leave at all.
     """
+
+    def told_the_end(exc: BaseException) -> bool:
+        return isinstance(exc, Ended | Lost) and exc.connection is not None and exc.connection is but_not_ends_of
+
     failure: BaseException | None = None
     try:
         yield
     except BaseExceptionGroup as group:
-        _, failure = group.split(lambda exc: but_not(exc))  # noqa: PLW0108 - split() takes no bound method
+        _, failure = group.split(told_the_end)
         if isinstance(failure, BaseExceptionGroup) and len(failure.exceptions) == 1:
             failure = failure.exceptions[0]
     if failure is not None:

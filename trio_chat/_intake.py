@@ -107,7 +107,7 @@ class Intake:
         self.over = True
         if self._lookout is not None:
             self._lookout.cancel()
-        self._next_turn()
+        self.wake()
 
     async def _receive(self) -> None:
         self._receiving = True
@@ -123,7 +123,7 @@ class Intake:
             self.lost = True
         finally:
             self._receiving = False
-            self._next_turn()
+            self.wake()
         self.fresh = True
         self._note()
 
@@ -132,6 +132,7 @@ class Intake:
             self._turn = trio.lowlevel.ParkingLot()
         await self._turn.park()
 
-    def _next_turn(self) -> None:
+    def wake(self) -> None:
+        """Have whoever waits for a turn look again: somebody has received, or the buffer has been emptied."""
         if self._turn is not None:
             self._turn.unpark_all()

@@ -1,4 +1,4 @@
-"""What is asked of a stream besides reading and writing: who its peer is, and to end well, or now."""
+"""What is asked of a stream besides reading and writing: whose its ends are, and to close now, or with a reset."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from contextlib import suppress
 from typing import Any, TypeAlias
 
 import trio
-
-_DROP_BYTES = 65536
 
 #: What `socket.getpeername()` gives: (host, port), for IPv6 (host, port, flow, scope), for Unix sockets a path.
 Address: TypeAlias = tuple[Any, ...] | str | bytes
@@ -35,8 +33,8 @@ def _address(get: Callable[[], Address]) -> Address | None:
 
 def _socket_of(stream: object) -> Any:
     """The socket under the stream; None if there is none."""
-    while isinstance(stream, trio.SSLStream):
-        stream = stream.transport_stream
+    while (inner := getattr(stream, "transport_stream", None)) is not None:  # as of trio.SSLStream
+        stream = inner
     return getattr(stream, "socket", None)
 
 
@@ -52,36 +50,3 @@ async def close_now(resource: trio.abc.AsyncResource) -> None:
     with trio.CancelScope(shield=True) as scope:
         scope.cancel()
         await resource.aclose()
-
-
-async def linger(stream: trio.abc.Stream, patience: float, longest: float) -> None:
-    """End our side, then drop what comes until the peer ends its own, or sends nothing for `patience` seconds.
-
-    For `longest` seconds in all. To close a socket at once, with input unread, would reset the connection, and the
-    reset can overtake what was sent last.
-    """
-    with trio.move_on_after(longest):
-        if isinstance(stream, trio.SSLStream):
-            await _linger_over_tls(stream, patience, longest)
-        elif isinstance(stream, trio.abc.HalfCloseableStream):
-            await stream.send_eof()
-            await _drop_input(stream, patience)
-
-
-async def _linger_over_tls(stream: trio.SSLStream[trio.abc.Stream], patience: float, longest: float) -> None:
-    transport = stream.transport_stream
-    try:
-        with trio.move_on_after(patience), suppress(trio.BrokenResourceError):
-            await stream.unwrap()  # sends the closing alert, unless more data of the peer's is in the way
-        await linger(transport, patience, longest)
-    finally:
-        await close_now(transport)
-
-
-async def _drop_input(stream: trio.abc.ReceiveStream, patience: float) -> None:
-    while True:
-        with trio.move_on_after(patience) as scope:
-            if not await stream.receive_some(_DROP_BYTES):
-                return
-        if scope.cancelled_caught:
-            return

@@ -62,20 +62,20 @@ class Timeouts:
 
     # ------------------------------------------------------------------ what happens
 
-    def note_waiting(self, *, in_message: bool, patience: float | None = None) -> None:
+    def note_waiting(self, *, in_message: bool, until: float | None = None) -> None:
         """From now on input is waited for, and a message is in progress or not.
 
-        `patience`: how long to wait this time, instead of what is left of the message timeout.
+        `until`: the deadline of this wait, instead of the message timeout's.
         """
         self._waiting = True
         now = trio.current_time()
         if self._since is None:
             self._since = now
+        self._wait_until = until
         if not in_message:
             self._frame_since = None
-        elif self._frame_since is None:
+        elif self._frame_since is None and until is None:
             self._frame_since = now
-        self._wait_until = None if patience is None else now + patience
         self._look_at(min(self._idle_deadline(now), self._message_deadline()))
 
     def note_waited(self) -> None:

@@ -124,11 +124,11 @@ class Writer:
 
     @property
     def overfull(self) -> bool:
-        return self._load > self._limits.high_water_bytes
+        return self._load > self._limits.high_water_bytes and not self.lost
 
     async def below_low(self) -> None:
         """Wait until the queue is below its low-water mark, or lost."""
-        while self._load > self._limits.low_water_bytes and not self.lost:
+        while self._load > min(self._limits.low_water_bytes, self._limits.high_water_bytes) and not self.lost:
             await self._progress.park()
 
     async def flushed(self) -> None:

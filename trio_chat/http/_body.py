@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Callable
 
 from .. import Terminator
@@ -33,6 +32,7 @@ _size_line = re.compile(
     rb"(?=[0-9A-Fa-f])0*+([0-9A-Fa-f]*+)(?:[ \t]*+;[ \t]*+%b(?:[ \t]*+=[ \t]*+(?:%b|%b))?+)*+" % (TOKEN, TOKEN, _QUOTED)
 )
 _bare = re.compile(rb"[\r\n]")
+_TOO_MUCH_OVERHEAD = "too much of the body is chunk extensions"
 _MAX_SIZE_DIGITS = 15  # more than anyone sends, and no integer of 64 bits overflows
 
 
@@ -49,10 +49,16 @@ class Body(ABC):
     __slots__ = ("complete", "pieces", "received", "trailers")
 
     def __init__(self) -> None:
-        self.pieces: deque[bytes] = deque()
+        self.pieces: list[bytes] = []
         self.received = 0
         self.complete = False
         self.trailers = _NO_TRAILERS
+
+    def take(self) -> bytes:
+        """Take the pieces, as one."""
+        taken = self.pieces[0] if len(self.pieces) == 1 else b"".join(self.pieces)
+        self.pieces.clear()
+        return taken
 
     @property
     @abstractmethod
@@ -139,20 +145,19 @@ class ChunkedBody(Body):
         line, self._line = self._line, b""
         return line
 
-    def _add_to_line(self, data: bytes, max_bytes: int, error: HTTPError) -> None:
+    def _add_to_line(self, data: bytes, max_bytes: int, status: int, error: str) -> None:
         max_bytes = min(max_bytes, self._max_line_bytes)
         if (bare := _bare.search(data)) and len(self._line) + bare.start() < max_bytes:
             raise HTTPError(400, "a line within the body does not end in CRLF")
         self._line += data
         if len(self._line) > max_bytes:
-            raise error
+            raise HTTPError(status, error)
 
     # ------------------------------------------------------------------ size lines
 
     def _collect_size(self, data: bytes) -> None:
         # RFC 9112, section 7.1.1: extensions have to be limited.
-        error = HTTPError(400, "too much of the body is chunk extensions")
-        self._add_to_line(data, self._overhead_left + _MAX_SIZE_DIGITS, error)
+        self._add_to_line(data, self._overhead_left + _MAX_SIZE_DIGITS, 400, _TOO_MUCH_OVERHEAD)
 
     def _found_size(self) -> Terminator:
         line = self._take_line()
@@ -162,7 +167,7 @@ class ChunkedBody(Body):
         digits = match[1]
         self._overhead_left -= len(line) - len(digits)
         if self._overhead_left < 0:
-            raise HTTPError(400, "too much of the body is chunk extensions")
+            raise HTTPError(400, _TOO_MUCH_OVERHEAD)
         if not digits:
             self._collect, self._found = self._collect_trailer, self._found_trailer
             return _CRLF
@@ -194,7 +199,7 @@ class ChunkedBody(Body):
     # ------------------------------------------------------------------ trailers
 
     def _collect_trailer(self, data: bytes) -> None:
-        self._add_to_line(data, self._trailer_left, HTTPError(431, "too long trailers"))
+        self._add_to_line(data, self._trailer_left, 431, "too long trailers")
 
     def _found_trailer(self) -> Terminator:
         if data := self._take_line():

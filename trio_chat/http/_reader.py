@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 from typing import Protocol
 
 import trio
@@ -20,7 +20,7 @@ class Chat(Protocol):
     body_timeout: float
     min_body_rate: float
 
-    async def receive_more(self, patience: float = math.inf, /) -> bool: ...
+    async def receive_more(self, patience: float, enough: Callable[[], bool], /) -> bool: ...
     def push(self, data: bytes, /) -> None: ...
 
 
@@ -90,14 +90,18 @@ class BodyReader:
                 self._chat.push(_CONTINUE)
             await self._receive()
         self.taken = True
-        return self._body.pieces.popleft()
+        return self._body.take()
+
+    def _is_enough(self) -> bool:
+        """Whether the conversation has to stop: what follows the body is no business of the application's."""
+        return self._body.complete or self.failure is not None
 
     async def _receive(self) -> None:
         """Wait for the client, which has `body_timeout` seconds, and one more for every `min_body_rate` bytes."""
         allowed = self._chat.body_timeout + self._body.received / self._chat.min_body_rate
         began = trio.current_time()
         try:
-            if not await self._chat.receive_more(allowed - self._waited):
+            if not await self._chat.receive_more(allowed - self._waited, self._is_enough):
                 self.fail(ClientDisconnected("the request is not complete"))
         finally:
             self._waited += trio.current_time() - began
