@@ -373,7 +373,9 @@ class Connection:
             self._timeouts.note_input()
 
     def _note_output(self) -> None:
-        if self.writer.failure is not None:
+        if self.writer.peer_gone:
+            self.intake.give_up()
+        elif self.writer.failure is not None:
             self.interrupt()
         else:
             self._timeouts.note_output()

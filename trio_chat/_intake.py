@@ -105,6 +105,14 @@ class Intake:
     def end(self) -> None:
         """The conversation is over, as `stop`, without waiting."""
         self.over = True
+        self._send_home()
+
+    def give_up(self) -> None:
+        """The peer is gone, as is known from elsewhere."""
+        self.lost = True
+        self._send_home()
+
+    def _send_home(self) -> None:
         if self._lookout is not None:
             self._lookout.cancel()
         self.wake()

@@ -56,7 +56,7 @@ class Writer:
     )
 
     def __init__(self, stream: trio.abc.SendStream, limits: OutputLimits, note: Callable[[], None]) -> None:
-        """`note` is called when a send begins, and when a producer has failed."""
+        """`note` is called when a send begins, when a producer has failed, and when the peer is gone."""
         self._stream = stream
         self._limits = limits
         self._note = note
@@ -103,8 +103,10 @@ class Writer:
     def lose(self, *, peer_gone: bool = False) -> None:
         """Give the output up: nothing more can be sent."""
         self.lost = True
-        self.peer_gone = self.peer_gone or peer_gone
         self.discard()
+        if peer_gone and not self.peer_gone:
+            self.peer_gone = True
+            self._note()
 
     # ------------------------------------------------------------------ how full it is
 

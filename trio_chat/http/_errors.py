@@ -19,7 +19,7 @@ class HTTPError(Exception):
         if self.status < HTTPStatus.BAD_REQUEST:
             raise ValueError(f"an error has a status of 400 to 599; got {status}")
         self.detail: str = detail or phrase(status)
-        self.headers: Headers = Headers(headers)
+        self.headers: Headers = Headers(headers).without_framing()
         super().__init__(f"{self.status.value} {phrase(status)}: {self.detail}")
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterable
-from contextlib import aclosing
 from typing import Any, NamedTuple
 
 import trio
 
 from ._headers import Headers, HeadersLike
+from ._pieces import for_each
 from ._response import Response, Send
 
 _line_end = re.compile(r"\r\n|\n|\r")
@@ -79,9 +79,12 @@ class EventSourceResponse(Response):
                     spoken = trio.current_time()
                     await send(_PING)
 
-        async with trio.open_nursery() as nursery, aclosing(self):
+        async def send_event(event: ServerSentEvent | str) -> None:
+            nonlocal spoken
+            spoken = trio.current_time()
+            await send((ServerSentEvent(event) if isinstance(event, str) else event).encode())
+
+        async with trio.open_nursery() as nursery:
             nursery.start_soon(ping)
-            async for event in self._events:
-                spoken = trio.current_time()
-                await send((ServerSentEvent(event) if isinstance(event, str) else event).encode())
+            await for_each(self._events, send_event)
             nursery.cancel_scope.cancel()

@@ -112,12 +112,12 @@ class HTTPRequestHandler(AsyncChat):
 
     def _hopeless(self, data: bytes) -> str:
         """Why the head of which `data` has come will never be one, if its end would not come by itself."""
-        if self.incoming:
-            data = b"".join(self.incoming[-2:])[-2:] + data  # a piece may be a single byte
-        elif data[0] not in _FIRST_BYTES:
+        if not self.incoming and data[0] not in _FIRST_BYTES:
             return "this is no HTTP request"  # but, say, the first message of TLS
-        # The empty line of someone who types into nc: a head in which it stands would be waited for in vain.
-        return "lines end with CR LF (as with nc -C)" if b"\n\n" in data or b"\n\r\n" in data else ""
+        # As of someone who types into nc: the end of such a head would be waited for in vain.
+        ends_before = self.incoming and self.incoming[-1].endswith(b"\r") and data.startswith(b"\n")
+        crlfs = data.count(b"\r\n") + bool(ends_before)
+        return "lines end with CR LF (as with nc -C)" if data.count(b"\n") > crlfs else ""
 
     def found_terminator(self) -> Reply:
         if self._reader is not None:
@@ -187,10 +187,13 @@ class HTTPRequestHandler(AsyncChat):
             else:
                 closes = not (keeps_alive(head) and self._may_go_on(reader, response))
                 outgoing = Outgoing(self, response, request, closes=closes, with_body=head.method != "HEAD")
+                reader.is_answered = True
                 await outgoing.send()
                 await self._end_answer(outgoing, reader)
         finally:
             self._reader = None
+            if outgoing is not None and outgoing.cut_off:
+                self.abort()
             await request.aclose()
             self._log(head.request_line, trio.current_time() - began, request, outgoing)
 
@@ -200,7 +203,8 @@ class HTTPRequestHandler(AsyncChat):
             try:
                 await self._drop_rest(reader)
             except HTTPError as refusal:
-                return _response_to(refusal)
+                if refusal.status != HTTPStatus.REQUEST_TIMEOUT:
+                    return _response_to(refusal)
         return response
 
     async def _ask_application(self, request: Request) -> Response:
@@ -213,9 +217,9 @@ class HTTPRequestHandler(AsyncChat):
             if self.closing:
                 return Response(500)  # which nobody gets
             raise TypeError(f"an application gives a Response; got {response!r}")
-        except HTTPError as refusal:
-            return _response_to(refusal)
-        except Exception:
+        except Exception as exc:
+            if isinstance(exc, HTTPError) and not request.taken_over:
+                return _response_to(exc)
             logger.exception("no answer to %s %s from %s", request.method, request.target, request.client)
             return _response_to(HTTPError(500))
 
@@ -225,24 +229,25 @@ class HTTPRequestHandler(AsyncChat):
         Raises HTTPError if it is malformed or ends too early: the request was none.
         """
         rest = (reader.body.length or 0) - reader.body.received
-        if not reader.is_wanted or reader.failure is not None or rest > self.max_unread_bytes:
+        if not reader.is_wanted or reader.told or rest > self.max_unread_bytes:
             return
         dropped = 0
         with trio.move_on_after(self.linger_timeout):
-            while dropped <= self.max_unread_bytes and (piece := await reader.next_piece()):
+            while piece := await reader.next_piece():
                 dropped += len(piece)
+                if dropped > self.max_unread_bytes:
+                    reader.fail(HTTPError(413))
+                    return
 
     def _may_go_on(self, reader: BodyReader, response: Response) -> bool:
         """Whether the connection can, after this response, as far as is known before it is sent."""
         if self.closing_when_idle or (self.max_requests is not None and self._requests >= self.max_requests):
             return False
-        return reader.complete or (reader.failure is None and not isinstance(response.body, bytes))
+        return reader.failure is None and (reader.complete or not isinstance(response.body, bytes))
 
     async def _end_answer(self, outgoing: Outgoing, reader: BodyReader) -> None:
         if outgoing.gone:
             self.close()
-        elif outgoing.cut_off:
-            self.abort()
         elif not outgoing.closes and not reader.complete:
             with suppress(HTTPError):
                 await self._drop_rest(reader)

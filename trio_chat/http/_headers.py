@@ -57,6 +57,12 @@ class Headers(Mapping[str, str]):
         missing = Headers({name: value for name, value in defaults.items() if name not in self})
         return Headers.from_raw([*self._raw, *missing.raw])
 
+    def without_framing(self) -> Headers:
+        """These. Raises ValueError if they say where the message ends, which follows from its body."""
+        if "content-length" in self or "transfer-encoding" in self:
+            raise ValueError("Content-Length and Transfer-Encoding follow from the body; they cannot be given")
+        return self
+
     def pairs(self) -> list[tuple[str, str]]:
         """The fields in order, as text."""
         return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in self._raw]

@@ -20,6 +20,8 @@ class Chat(Protocol):
     body_timeout: float
     min_body_rate: float
 
+    @property
+    def closing(self) -> bool: ...
     async def receive_more(self, patience: float, enough: Callable[[], bool], /) -> bool: ...
     def push(self, data: bytes, /) -> None: ...
 
@@ -30,7 +32,7 @@ class BodyReader:
     Once it has failed it says the same to whoever reads.
     """
 
-    __slots__ = ("_body", "_chat", "_expects_continue", "_waited", "failure", "taken")
+    __slots__ = ("_body", "_chat", "_expects_continue", "_waited", "failure", "is_answered", "taken", "told")
 
     def __init__(self, chat: Chat, body: Body, *, expects_continue: bool) -> None:
         self._chat = chat
@@ -38,7 +40,9 @@ class BodyReader:
         self._expects_continue = expects_continue and not body.complete
         self._waited = 0.0
         self.failure: HTTPError | None = None
+        self.told = False  # to the application
         self.taken = False  # some of it
+        self.is_answered = False  # the response has begun, within which 100 Continue has no place
 
     @property
     def body(self) -> Body:
@@ -72,8 +76,9 @@ class BodyReader:
         return None
 
     def fail(self, failure: HTTPError) -> None:
-        if self.failure is None and not self._body.complete:
-            self.failure = failure
+        """Whatever has come of the body, this is what is wrong with it."""
+        self.failure = failure
+        self._body.pieces.clear()
 
     # ------------------------------------------------------------------ for the application
 
@@ -82,12 +87,10 @@ class BodyReader:
         await trio.lowlevel.checkpoint_if_cancelled()
         while not self._body.pieces:
             if self.failure is not None:
+                self.told = True
                 raise self.failure
             if self._body.complete:
                 return b""
-            if self._expects_continue:
-                self._expects_continue = False
-                self._chat.push(_CONTINUE)
             await self._receive()
         self.taken = True
         return self._body.take()
@@ -98,6 +101,10 @@ class BodyReader:
 
     async def _receive(self) -> None:
         """Wait for the client, which has `body_timeout` seconds, and one more for every `min_body_rate` bytes."""
+        if self._expects_continue and not self._chat.closing:
+            self._expects_continue = False
+            if not self.is_answered:
+                self._chat.push(_CONTINUE)
         allowed = self._chat.body_timeout + self._body.received / self._chat.min_body_rate
         began = trio.current_time()
         try:

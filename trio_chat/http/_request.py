@@ -12,7 +12,7 @@ from urllib.parse import unquote
 import trio
 
 from .. import Address
-from ._errors import HTTPError
+from ._errors import ClientDisconnected, HTTPError
 from ._form_reader import FormLimits, read_form
 from ._forms import Form
 from ._framing import authority_of, origin_form
@@ -47,12 +47,13 @@ class Request:
         client: the address of the client, as `socket.getpeername()` gives it; None if the stream has no socket.
         server: the address at which it has reached us, likewise.
         scheme: "http", or "https" over TLS.
-        upgraded: whether `upgrade` has switched to another protocol.
+        taken_over: whether the application has taken the connection over, by `upgrade` or `take_over`.
+        upgraded: whether it was by `upgrade`.
     """
 
     __slots__ = (
         "_body", "_connection", "_content", "_form", "_head", "client", "headers", "host", "http_version", "method",
-        "path", "query", "scheme", "server", "target", "upgraded",
+        "path", "query", "scheme", "server", "taken_over", "target", "upgraded",
     )  # fmt: skip
 
     def __init__(
@@ -79,6 +80,7 @@ class Request:
         self._head = head
         self._body = body
         self._connection = connection
+        self.taken_over = False
         self.upgraded = False
         self._form: Form | None = None
         self._content: bytes | None = None  # the whole body, once it has been read
@@ -104,13 +106,13 @@ class Request:
                 max_bytes = self._connection.max_read_bytes
             if (self._body.body.length or 0) > max_bytes:
                 raise HTTPError(413)
-            if self._body.taken:
+            if self._body.taken and self._body.failure is None:
                 raise RuntimeError("some of the body has been taken already, by stream()")
             content = bytearray()
             while piece := await self._body.next_piece():
                 content += piece
                 if len(content) > max_bytes:
-                    raise HTTPError(413)
+                    self._body.fail(HTTPError(413))
             self._content = bytes(content)
         return self._content
 
@@ -180,32 +182,40 @@ class Request:
         Raises:
             HTTPError: 426 if the client has not asked for this protocol.
             RuntimeError: if the body of the request has not been read.
-            trio.BrokenResourceError: if the client is gone.
+            ClientDisconnected: if the client is gone.
         """
         offered = {offer.strip(" \t").lower() for offer in self.headers.get("upgrade", "").split(",")}
         wanted = "upgrade" in connection_options(self.headers) and self.http_version != "1.0"
         if not wanted or protocol.lower() not in offered:
             upgrade = {"Upgrade": protocol, "Connection": "Upgrade"}
             raise HTTPError(426, f"this is for {protocol}", upgrade)  # RFC 9110, section 15.5.22
-        self._check_body_is_read()
-        fields = Headers([*Headers(headers).pairs(), ("Upgrade", protocol), ("Connection", "Upgrade")])
+        given = Headers(headers).without_framing()
+        fields = Headers([*given.pairs(), ("Upgrade", protocol), ("Connection", "Upgrade")])
         line = f"HTTP/1.1 {HTTPStatus.SWITCHING_PROTOCOLS.value} {HTTPStatus.SWITCHING_PROTOCOLS.phrase}\r\n"
-        self._connection.push(b"%b%b\r\n" % (line.encode("ascii"), encode_fields(fields.raw)))
+        stream = await self._detach(b"%b%b\r\n" % (line.encode("ascii"), encode_fields(fields.raw)), b"")
         self.upgraded = True
-        return await self._connection.detach()
+        return stream
 
     async def take_over(self, *, with_head: bool = False) -> trio.abc.Stream:
         """Take the connection over without an answer: the application speaks for itself from now on.
 
         As `upgrade`, for protocols with an answer of their own. `with_head`: the stream first gives the head of this
-        request again, for libraries that want to read it themselves.
+        request again, for libraries that want to read it themselves; RuntimeError if it has a body, which is gone.
         """
-        self._check_body_is_read()
-        return await self._connection.detach(self._head.encode() if with_head else b"")
+        if with_head and self._body.body.length != 0:
+            raise RuntimeError("the head announces a body, and cannot be given again without it")
+        return await self._detach(b"", self._head.encode() if with_head else b"")
 
-    def _check_body_is_read(self) -> None:
+    async def _detach(self, answer: bytes, replay: bytes) -> trio.abc.Stream:
         if not self._body.complete:
             raise RuntimeError("the body of the request stands before the other protocol: read it first")
+        try:
+            self._connection.push(answer)
+            stream = await self._connection.detach(replay)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            raise ClientDisconnected("the client is gone") from None
+        self.taken_over = True
+        return stream
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.target}>"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterable, Awaitable, Callable
-from contextlib import aclosing
 from http import HTTPStatus
 from operator import index
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import quote
 
 from ._headers import Headers, HeadersLike, connection_options
+from ._pieces import for_each
 
 if TYPE_CHECKING:
     from ._request import Request
@@ -103,9 +103,7 @@ class Response:
         if isinstance(self._body, bytes):
             await send(self._body)
             return
-        async with aclosing(self):
-            async for piece in self._body:
-                await send(piece)
+        await for_each(self._body, send)
 
     async def aclose(self) -> None:
         """Close the body, if there is something to be closed."""
@@ -141,18 +139,20 @@ class RedirectResponse(Response):
         if status not in (301, 302, 303, 307, 308):
             raise ValueError(f"the status of a redirect is 301, 302, 303, 307 or 308; got {status!r}")
         fields = Headers(headers)
-        super().__init__(status, b"", [*fields.pairs(), ("Location", quote(location, safe=_URI_CHARACTERS))])
+        if "location" in fields:
+            raise ValueError("the location of a redirect is given once, as `location`")
+        super().__init__(status, b"", fields.with_defaults({"Location": quote(location, safe=_URI_CHARACTERS)}))
 
 
 def _length_of(body: object, fields: Headers) -> int | None:
-    given = fields.get_all("content-length")
-    if "transfer-encoding" in fields or (given and isinstance(body, bytes)):
-        raise ValueError("Content-Length and Transfer-Encoding follow from the body; they cannot be given")
     if isinstance(body, bytes):
+        fields.without_framing()
         return len(body)
     if not isinstance(body, AsyncIterable):
         raise TypeError(f"the body of a response is bytes, str or an async iterable of bytes; got {body!r}")
-    if not given:
+    given = fields.get_all("content-length")
+    if not given or "transfer-encoding" in fields:
+        fields.without_framing()
         return None
     if len(given) > 1 or not (given[0].isascii() and given[0].isdigit()):
         raise ValueError(f"not a Content-Length: {', '.join(given)!r}")

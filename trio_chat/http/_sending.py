@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
@@ -11,6 +13,7 @@ from typing import Protocol
 
 import trio
 
+from ._errors import HTTPError
 from ._headers import encode_fields
 from ._request import Request
 from ._response import Response
@@ -69,13 +72,20 @@ class Outgoing:
             if self._with_body and not isinstance(response.body, bytes):
                 await response.write_to(self._send_piece)
                 self._end()
-        except Exception:
+        except BaseException as exc:
             self.closes = True
             self.cut_off = response.length is None and not self._chunked
-            if not self.gone:
+            if not isinstance(exc, Exception):
+                raise
+            if isinstance(exc, HTTPError):  # it is too late for that; the client is to blame, or knows by now
+                logger.info("the answer to %s was cut off: %s", self._request, exc)
+            elif not self.gone:
                 logger.exception("the answer to %s was cut off", self._request)
         finally:
-            await response.aclose()
+            try:
+                await response.aclose()
+            except Exception:
+                logger.exception("the body of the answer to %s could not be closed", self._request)
 
     @property
     def status(self) -> int:
@@ -89,20 +99,26 @@ class Outgoing:
         length = self._response.length
         if length is not None and self.sent_bytes + size > length:
             raise ValueError(f"the body is longer than its Content-Length, which is {length}")
-        try:
+        self.sent_bytes += size
+        with self._noticing_that_the_client_is_gone():
             self._chat.push(b"%x\r\n%b\r\n" % (size, piece) if self._chunked else piece)
-            self.sent_bytes += size
             await self._chat.drain()
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            self.gone = True
-            raise
 
     def _end(self) -> None:
         length = self._response.length
         if length is not None and self.sent_bytes < length:
             raise ValueError(f"the body has {self.sent_bytes} bytes, its Content-Length is {length}")
         if self._chunked:
-            self._chat.push(b"0\r\n\r\n")
+            with self._noticing_that_the_client_is_gone():
+                self._chat.push(b"0\r\n\r\n")
+
+    @contextmanager
+    def _noticing_that_the_client_is_gone(self) -> Iterator[None]:
+        try:
+            yield
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self.gone = True
+            raise
 
     def _head(self) -> bytes:
         response = self._response
