@@ -163,7 +163,8 @@ class Server:
         except Exception as exc:
             _log_failure(peer, exc)
         except BaseExceptionGroup as group:  # of a connection that was cancelled while it failed
-            failed, rest = group.split(Exception)
+            # A GeneratorExit has come out of a nursery in a generator that was closed: that ends nobody else either.
+            failed, rest = group.split((Exception, GeneratorExit))
             if failed is not None:
                 _log_failure(peer, failed)
             if rest is not None:

@@ -24,6 +24,7 @@ from ._body import Body, ChunkedBody, CountedBody
 from ._errors import HTTPError
 from ._framing import body_length, check_routing, expects_continue, keeps_alive
 from ._head import Head, parse_head
+from ._pieces import is_failure
 from ._reader import BodyReader
 from ._request import Request
 from ._response import Response
@@ -217,7 +218,9 @@ class HTTPRequestHandler(AsyncChat):
             if self.closing:
                 return Response(500)  # which nobody gets
             raise TypeError(f"an application gives a Response; got {response!r}")
-        except Exception as exc:
+        except BaseException as exc:
+            if not is_failure(exc):
+                raise
             if isinstance(exc, HTTPError) and not request.taken_over:
                 return _response_to(exc)
             logger.exception("no answer to %s %s from %s", request.method, request.target, request.client)

@@ -50,7 +50,8 @@ class BodyReader:
 
     @property
     def complete(self) -> bool:
-        return self._body.complete
+        """Whether all of it has come, and nothing is wrong with it."""
+        return self._body.complete and self.failure is None
 
     @property
     def is_wanted(self) -> bool:

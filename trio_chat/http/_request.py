@@ -181,7 +181,7 @@ class Request:
 
         Raises:
             HTTPError: 426 if the client has not asked for this protocol.
-            RuntimeError: if the body of the request has not been read.
+            RuntimeError: if the body of the request has not been read, or the connection has been taken over already.
             ClientDisconnected: if the client is gone.
         """
         offered = {offer.strip(" \t").lower() for offer in self.headers.get("upgrade", "").split(",")}
@@ -202,13 +202,19 @@ class Request:
         As `upgrade`, for protocols with an answer of their own. `with_head`: the stream first gives the head of this
         request again, for libraries that want to read it themselves; RuntimeError if it has a body, which is gone.
         """
+        self._check_body_is_read()
         if with_head and self._body.body.length != 0:
             raise RuntimeError("the head announces a body, and cannot be given again without it")
         return await self._detach(b"", self._head.encode() if with_head else b"")
 
-    async def _detach(self, answer: bytes, replay: bytes) -> trio.abc.Stream:
+    def _check_body_is_read(self) -> None:
         if not self._body.complete:
             raise RuntimeError("the body of the request stands before the other protocol: read it first")
+
+    async def _detach(self, answer: bytes, replay: bytes) -> trio.abc.Stream:
+        self._check_body_is_read()
+        if self.taken_over:
+            raise RuntimeError("the connection has been taken over already")
         try:
             self._connection.push(answer)
             stream = await self._connection.detach(replay)

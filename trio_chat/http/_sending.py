@@ -15,6 +15,7 @@ import trio
 
 from ._errors import HTTPError
 from ._headers import encode_fields
+from ._pieces import is_failure
 from ._request import Request
 from ._response import Response
 from ._status import phrase
@@ -75,7 +76,7 @@ class Outgoing:
         except BaseException as exc:
             self.closes = True
             self.cut_off = response.length is None and not self._chunked
-            if not isinstance(exc, Exception):
+            if not is_failure(exc):
                 raise
             if isinstance(exc, HTTPError):  # it is too late for that; the client is to blame, or knows by now
                 logger.info("the answer to %s was cut off: %s", self._request, exc)
@@ -84,7 +85,9 @@ class Outgoing:
         finally:
             try:
                 await response.aclose()
-            except Exception:
+            except BaseException as exc:
+                if not is_failure(exc):
+                    raise
                 logger.exception("the body of the answer to %s could not be closed", self._request)
 
     @property
