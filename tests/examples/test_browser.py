@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ import pytest
 import trio
 from test_examples import running
 from trio_websocket import open_websocket_url
+
+from trio_chat.http import EventSourceResponse, HTTPError, Request, Response, ServerSentEvent, serve
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 CHROMEDRIVER = shutil.which("chromedriver")
@@ -96,6 +99,65 @@ def test_a_browser_fills_in_the_form_and_reads_the_answer(tmp_path: Path) -> Non
         assert page.text("h1") == "Hello, Zoë & friends!"
         page.click("a")
         assert page.text("form ~ #visits") == "Visits: 3"
+
+
+PAGE = """<!doctype html><title>Test</title>
+<form method="post" action="/files" enctype="multipart/form-data">
+<input name="text"><input type="file" name="file" multiple><button>Send</button></form>
+<ul id="heard"></ul>
+<script>
+const source = new EventSource("/events");
+const hear = (text) => {
+  const line = document.createElement("li");
+  line.textContent = text;
+  document.getElementById("heard").append(line);
+};
+source.onmessage = (message) => hear(`${message.lastEventId}: ${JSON.stringify(message.data)}`);
+source.addEventListener("end", () => { source.close(); hear("closed"); });
+</script>"""
+
+
+async def site(request: Request) -> Response:
+    match request.path:
+        case "/":
+            return Response(200, PAGE, content_type="text/html; charset=utf-8")
+        case "/events":
+            return EventSourceResponse(events_after(request.headers.get("last-event-id", "")))
+        case "/files":
+            form = await request.form()
+            files = [[file.filename, len(await file.read())] for file in form.files.get_all("file")]
+            return Response(200, f"<p>{form['text']} {json.dumps(files)}</p>", content_type="text/html")
+    raise HTTPError(404)
+
+
+async def events_after(last: str) -> AsyncIterator[ServerSentEvent]:
+    """One, and at the second visit another, and the end: the browser comes again as the stream ends."""
+    if not last:
+        yield ServerSentEvent("one\nof two lines", id="1", retry=10)
+    else:
+        yield ServerSentEvent(f"after {last}", id="2")
+        yield ServerSentEvent("", event="end")
+
+
+async def test_a_browser_hears_events_and_uploads_files(nursery: trio.Nursery, tmp_path: Path) -> None:
+    (listener,) = await nursery.start(serve, site, 0)
+    url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}/"
+    small, large = tmp_path / "small.txt", tmp_path / "größer.bin"
+    small.write_bytes(b"x")
+    large.write_bytes(bytes(300_000))
+
+    def visit() -> list[str]:
+        with browser(tmp_path) as page:
+            page.open(url)
+            heard = [page.text(f"#heard li:nth-child({number})") for number in (1, 2, 3)]
+            page.type("input[name=text]", "Zoë")
+            page.type("input[type=file]", f"{small}\n{large}")
+            page.click("button")
+            return [*heard, page.text("p")]
+
+    heard = await trio.to_thread.run_sync(visit)
+    assert heard[:3] == ['1: "one\\nof two lines"', '2: "after 1"', "closed"]
+    assert heard[3] == 'Zoë [["small.txt", 1], ["gr\\u00f6\\u00dfer.bin", 300000]]'
 
 
 def test_a_browser_and_a_program_talk_by_websocket(tmp_path: Path) -> None:
