@@ -164,6 +164,21 @@ def test_response_refuses_a_body(body: Any) -> None:
         Response(200, body)
 
 
+@pytest.mark.parametrize(
+    ("body", "content_type", "field"),
+    [
+        ("a", None, "text/plain; charset=utf-8"),
+        ("a", "text/html", "text/html; charset=utf-8"),
+        ("a", "text/html; charset=us-ascii", "text/html; charset=us-ascii"),
+        ("a", "application/json", "application/json"),
+        (b"a", "text/html", "text/html"),
+        (b"a", None, None),
+    ],
+)
+def test_content_type_of_a_response(body: str | bytes, content_type: str | None, field: str | None) -> None:
+    assert Response(200, body, content_type=content_type).headers.get("content-type") == field
+
+
 @pytest.mark.parametrize("name", ["Content-Length", "content-length", "Transfer-Encoding", "TRANSFER-ENCODING"])
 def test_response_refuses_fields_that_follow_from_the_body(name: str) -> None:
     with pytest.raises(ValueError, match="follow from the body"):
