@@ -175,7 +175,7 @@ def test_response_refuses_a_body(body: Any) -> None:
         (b"a", None, None),
     ],
 )
-def test_content_type_of_a_response(body: str | bytes, content_type: str | None, field: str | None) -> None:
+def test_charset_of_a_response(body: str | bytes, content_type: str | None, field: str | None) -> None:
     assert Response(200, body, content_type=content_type).headers.get("content-type") == field
 
 
