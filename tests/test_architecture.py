@@ -16,7 +16,7 @@ IO_MODULES = {"trio", "socket", "ssl", "select", "selectors", "asyncio", "thread
 #: From the ground up: a module imports only from floors below its own.
 FLOORS = [
     {"_errors", "_endings", "_terminators", "_streams", "_replay"},
-    {"_chunks", "_producers", "_handler", "_alarm", "_unix"},
+    {"_chunks", "_producers", "_handler", "_alarm", "_unix", "_farewell"},
     {"_buffer", "_writer", "_admission"},
     {"_timeouts", "_intake", "_callbacks"},
     {"_connection"},
