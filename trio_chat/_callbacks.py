@@ -19,19 +19,24 @@ if TYPE_CHECKING:
 class Conversation(Protocol):
     open: bool
 
+    def interrupt(self) -> None:
+        """Have whoever waits for input look at the state of things."""
+        ...
+
     def let_others_go_on(self) -> None:
         """Let what is queued be sent, unless corked."""
         ...
 
 
 class Callbacks:
-    __slots__ = ("_conversation", "_handler", "corked", "owes_end", "settling")
+    __slots__ = ("_conversation", "_handler", "corked", "depth", "owes_end", "receiving")
 
     def __init__(self, handler: Handler, conversation: Conversation) -> None:
         self._handler = handler
         self._conversation = conversation
         self.corked = False
-        self.settling = False  # a callback awaits
+        self.depth = 0  # how many callbacks await, each within the one before
+        self.receiving = False  # the innermost of them goes on with the conversation
         self.owes_end = False  # collecting the last of a frame was cancelled, or raised
 
     async def hand_over(self, batch: Batch) -> None:
@@ -47,6 +52,8 @@ class Callbacks:
                 except Exception as exc:
                     self.owes_end = ended
                     await self.error(exc)
+                    if ended and not self.owes_end:
+                        continue  # handle_error went on with the conversation, which has ended the frame
                     self.owes_end = False
                 except BaseException:
                     self.owes_end = ended
@@ -76,11 +83,15 @@ class Callbacks:
         """Await what a callback gave back, and meanwhile let output go."""
         if not inspect.isawaitable(reply):
             return  # a callback of the old days that returned something
-        outer, self.settling = self.settling, True
+        outer, self.receiving = self.receiving, False
+        self.depth += 1
         try:
             await self.uncorked(reply)
         finally:
-            self.settling = outer
+            self.depth -= 1
+            if self.receiving:
+                self._conversation.interrupt()  # some task still receives for a callback that has returned
+            self.receiving = outer
 
     async def uncorked(self, wait: Awaitable[None]) -> None:
         """Await something, and meanwhile let output go."""

@@ -133,10 +133,10 @@ class AsyncChat(Handler):
     async def receive_more(self, patience: float = math.inf, enough: Callable[[], bool] = lambda: True) -> bool:
         """Go on with the conversation in the middle of a callback; await it in an async callback.
 
-        What has come next is handed to `collect_incoming_data` and `found_terminator`, which are thus called before the
-        callback that awaits this has returned: some data, or the frames up to the next change of the terminator. So a
-        callback can take its time over a message that is longer than memory, or ask the peer something and wait for
-        the answer. Nothing is received but by this, which is the backpressure.
+        What has come next, some data or the end of a frame or both, is handed to `collect_incoming_data` and
+        `found_terminator`, which are thus called before the callback that awaits this has returned. So a callback can
+        take its time over a message that is longer than memory, or ask the peer something and wait for the answer.
+        Nothing is received but by this, which is the backpressure.
 
         Args:
             patience: how many seconds to wait for the peer, before `handle_timeout("message")` is called. The idle
@@ -149,8 +149,8 @@ class AsyncChat(Handler):
 
         Raises:
             Exception: what one of the callbacks raised and `handle_error` did not handle.
-            RuntimeError: if no callback is running.
-            trio.BusyResourceError: if another task is waiting in it.
+            RuntimeError: if no callback is running, or if it is `handle_oversize`.
+            trio.BusyResourceError: if another task is in it.
 
         If cancelled, nothing is lost: the next call, or the conversation, goes on from there.
         """

@@ -21,6 +21,7 @@ It never goes back. Anyone may move it on, from a callback or from another task,
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import islice
 from operator import length_hint
 from typing import TYPE_CHECKING
 
@@ -48,25 +49,10 @@ _FRAMES_PER_TURN = 256  # after so many frames of one chunk other tasks have the
 
 class Connection:
     __slots__ = (
-        "_callbacks",
-        "_delivering",
-        "_eof_told",
-        "_farewell",
-        "_handler",
-        "_news",
-        "_sending",
-        "_steps",
-        "_timeouts",
-        "_writing",
-        "buffer",
-        "closed",
-        "intake",
-        "nursery",
-        "open",
-        "stopping",
-        "stream",
-        "writer",
-    )
+        "_callbacks", "_delivering", "_eof_told", "_farewell", "_handler", "_judging", "_news", "_sending",
+        "_steps", "_timeouts", "_writing", "buffer", "closed", "intake", "nursery", "open", "stopping",
+        "stream", "writer",
+    )  # fmt: skip
 
     def __init__(self, handler: Handler, stream: trio.abc.Stream) -> None:
         self._handler = handler
@@ -81,6 +67,7 @@ class Connection:
         self.closed = False
         self._news = False
         self._delivering = False
+        self._judging = False  # handle_oversize is called
         self._writing = False  # the writer's task has been started
         self._eof_told = False
         self._steps = 0  # of callbacks that go on with the conversation
@@ -112,14 +99,13 @@ class Connection:
 
     def set_terminator(self, terminator: Terminator) -> None:
         self.buffer.terminator = terminator
-        if self.intake.waiting or not self._delivering:
+        if self.intake.waits or not self._delivering:
             self.interrupt()  # it may end what is already buffered
 
     def interrupt(self) -> None:
         """Have `run` look at the state of things before it waits for input, or for more of it."""
         self._news = True
-        if self.intake.waiting and self.intake.interrupt is not None:
-            self.intake.interrupt.cancel()
+        self.intake.interrupt()
 
     def push(self, data: bytes) -> None:
         self.writer.push(data)
@@ -208,17 +194,17 @@ class Connection:
             self._news = False
             await self._handle_news()
             await self._handle_input()
-            with trio.CancelScope() as self.intake.interrupt:
+            with trio.CancelScope() as scope:
                 while not self._news:  # closing is news, too
-                    await self._wait_for_input(in_message=self._in_message())
+                    await self._wait_for_input(scope, in_message=self._in_message())
                     if self._news:
                         break
                     await self._handle_input()
 
-    async def _wait_for_input(self, *, in_message: bool, until: float | None = None) -> None:
+    async def _wait_for_input(self, scope: trio.CancelScope, *, in_message: bool, until: float | None = None) -> None:
         self._timeouts.note_waiting(in_message=in_message, until=until)
         try:
-            await self.intake.wait()
+            await self.intake.wait(scope)
         finally:
             self._timeouts.note_waited()
 
@@ -253,6 +239,7 @@ class Connection:
         """Send what is queued; then end our side, and wait a little for the peer to end its own."""
         await self.writer.flushed()
         await self._handle_news()
+        await self.intake.stop()
         if self.closed:
             return
         lingers = self.writer.sent_bytes and not self.intake.eof and not isinstance(self.stream, ReplayStream)
@@ -264,14 +251,27 @@ class Connection:
     # ------------------------------------------------------------------ within a callback
 
     async def receive_more(self, patience: float, enough: Callable[[], bool]) -> bool:
-        if not self._callbacks.settling:
-            raise RuntimeError("receive_more() is for callbacks: while none is running, input comes by itself")
-        if self.intake.waiting:
+        callbacks = self._callbacks
+        if not callbacks.depth or self._judging:
+            raise RuntimeError("receive_more() is for a callback that is running, and not for handle_oversize()")
+        if callbacks.receiving:
             raise trio.BusyResourceError("another task is in receive_more()")
         await trio.lowlevel.checkpoint_if_cancelled()
-        until = trio.current_time() + patience
+        depth, callbacks.receiving = callbacks.depth, True
+        try:
+            if await self._receive_until(enough, trio.current_time() + patience, depth):
+                return True
+        finally:
+            if callbacks.depth >= depth:
+                callbacks.receiving = False
+        await trio.lowlevel.checkpoint()
+        return False
+
+    async def _receive_until(self, enough: Callable[[], bool], until: float, depth: int) -> bool:
         self._timeouts.note_activity()
         while self.open:
+            if self._callbacks.depth < depth:
+                raise RuntimeError("the callback for which receive_more() was called has returned")
             if self._news:
                 self._news = False
                 if await self._handle_news():
@@ -282,22 +282,18 @@ class Connection:
                 return False
             elif not self._news:  # there may be some by now
                 self.intake.fresh = False
-                outer = self.intake.interrupt
-                try:
-                    with trio.CancelScope() as self.intake.interrupt:
-                        await self._wait_for_input(in_message=True, until=until)
-                finally:
-                    self.intake.interrupt = outer
+                with trio.CancelScope() as scope:
+                    await self._wait_for_input(scope, in_message=True, until=until)
         return False
 
     async def _hand_over_until(self, enough: Callable[[], bool]) -> bool:
-        """Hand what is buffered to the callbacks, until it is enough; whether there was anything."""
+        """Hand what is buffered to the callbacks, piece by piece, until it is enough; whether there was anything."""
         handed_over = False
         self._callbacks.corked = True
         try:
             while not (handed_over and enough()) and (batch := await self._next_batch()) is not None:
                 handed_over = True
-                await self._callbacks.hand_over(batch)
+                await self._callbacks.hand_over(Batch(islice(batch.pieces, 1), batch.ended))
                 self._steps += 1
                 if self._steps % _FRAMES_PER_TURN == 0:
                     await trio.lowlevel.checkpoint()
@@ -353,7 +349,9 @@ class Connection:
             except FrameTooLong:
                 policy = self._handler.on_oversize
             if policy != "close":
+                self._judging = True
                 await self._callbacks.call(self._handler.handle_oversize)
+                self._judging = False
             if policy == "skip":
                 self.buffer.skip_frame()
             else:

@@ -38,10 +38,10 @@ class Intake:
         "eof",
         "fresh",
         "fresh_bytes",
-        "interrupt",
         "lost",
         "over",
-        "waiting",
+        "peer_gone",
+        "waits",
     )
 
     def __init__(
@@ -55,17 +55,17 @@ class Intake:
         self._receiving = False
         self._turn: trio.lowlevel.ParkingLot | None = None  # where others wait while one receives
         self._lookout: trio.CancelScope | None = None  # in which a lookout receives
-        self.interrupt: trio.CancelScope | None = None  # in which the conversation waits
-        self.waiting = False  # the conversation, now
+        self.waits: list[trio.CancelScope] = []  # of the conversation, at present; usually one at the most
         self.eof = False
         self.lost = False  # the connection broke
+        self.peer_gone = False  # as far as it should read
         self.over = False  # the conversation
         self.fresh = False  # something has come that the conversation has not looked at
         self.fresh_bytes = 0  # how much
 
-    async def wait(self) -> None:
-        """For the conversation: until something has come, or `interrupt` is cancelled."""
-        self.waiting = True
+    async def wait(self, scope: trio.CancelScope) -> None:
+        """For the conversation: until something has come, or it is interrupted, which cancels `scope`."""
+        self.waits.append(scope)
         try:
             while not self.fresh:
                 if self.eof:
@@ -75,7 +75,11 @@ class Intake:
                 else:
                     await self._receive()
         finally:
-            self.waiting = False
+            self.waits.remove(scope)
+
+    def interrupt(self) -> None:
+        for scope in self.waits:
+            scope.cancel()
 
     def look(self) -> int:
         """How many bytes have come since the last look."""
@@ -88,7 +92,7 @@ class Intake:
         Beyond `high_water_bytes` of input it does not read ahead, and cannot see the end behind it.
         """
         await trio.lowlevel.checkpoint()
-        while not (self.eof or self.lost or self.over):
+        while not (self.eof or self.lost or self.over or self.peer_gone):
             if self._receiving or len(self._buffer) > self._limits.high_water_bytes:
                 await self._wait_for_a_turn()
             else:
@@ -108,8 +112,8 @@ class Intake:
         self._send_home()
 
     def give_up(self) -> None:
-        """The peer is gone, as is known from elsewhere."""
-        self.lost = True
+        """The peer reads no more, as sending has found out. What it has sent before may still come."""
+        self.peer_gone = True
         self._send_home()
 
     def _send_home(self) -> None:

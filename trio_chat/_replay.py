@@ -11,17 +11,25 @@ class ReplayStream(trio.abc.Stream):
     def __init__(self, transport_stream: trio.abc.Stream, received: bytes) -> None:
         self.transport_stream: trio.abc.Stream = transport_stream
         self._received = received
+        self._replaying = False
         self._closed = False
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         """As of `transport_stream`; the bytes that were received already come first, and are not lost if cancelled."""
-        if not self._received or self._closed:
-            return await self.transport_stream.receive_some(max_bytes)
-        if max_bytes is not None and max_bytes < 1:
-            raise ValueError("max_bytes must be >= 1")
-        await trio.lowlevel.checkpoint()
-        data, self._received = self._received[:max_bytes], self._received[max_bytes or len(self._received) :]
-        return data
+        if self._replaying:
+            raise trio.BusyResourceError("another task is receiving data on this stream")
+        if self._received and not self._closed:
+            if max_bytes is not None and max_bytes < 1:
+                raise ValueError("max_bytes must be >= 1")
+            self._replaying = True
+            try:
+                await trio.lowlevel.checkpoint()
+            finally:
+                self._replaying = False
+            if not self._closed:
+                data, self._received = self._received[:max_bytes], self._received[max_bytes or len(self._received) :]
+                return data
+        return await self.transport_stream.receive_some(max_bytes)
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         await self.transport_stream.send_all(data)

@@ -44,7 +44,7 @@ class Timeouts:
         self._writer = writer
         self._report = report
         self._ticket: Ticket | None = None
-        self._waiting = False  # for input
+        self._waiting = 0  # for input: how many tasks, usually one at the most
         self._since: float | None = None  # when that began, or would have but for an interruption
         self._frame_since: float | None = None
         self._wait_until: float | None = None
@@ -67,7 +67,7 @@ class Timeouts:
 
         `until`: the deadline of this wait, instead of the message timeout's.
         """
-        self._waiting = True
+        self._waiting += 1
         now = trio.current_time()
         if self._since is None:
             self._since = now
@@ -79,8 +79,8 @@ class Timeouts:
         self._look_at(min(self._idle_deadline(now), self._message_deadline()))
 
     def note_waited(self) -> None:
-        """Input is not waited for at this moment."""
-        self._waiting = False
+        """Input is no longer waited for."""
+        self._waiting -= 1
 
     def note_input(self) -> None:
         """A chunk has come: what has been due for want of it is not."""

@@ -43,7 +43,7 @@ async def received(raw: bytes) -> Request:
         ("/%zz%", "/%zz%", ""),
         ("//a//b", "//a//b", ""),
         ("/http://a/?b", "/http://a/", "b"),
-        ("http://a", "/", ""),
+        ("http://a", "*", ""),
         ("http://a?x=1", "/", "x=1"),
         ("HTTP://a:80/b%20c?d", "/b c", "d"),
         ("http://a//b;c?d?e", "//b;c", "d?e"),

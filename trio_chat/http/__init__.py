@@ -8,6 +8,7 @@ from ._form_reader import FormLimits as FormLimits
 from ._forms import Form as Form, FormFile as FormFile
 from ._handler import App as App, HTTPRequestHandler as HTTPRequestHandler
 from ._headers import Headers as Headers, HeadersLike as HeadersLike
+from ._reader import BodyStream as BodyStream
 from ._request import Request as Request
 from ._response import JSONResponse as JSONResponse, RedirectResponse as RedirectResponse, Response as Response
 from ._serve import serve as serve

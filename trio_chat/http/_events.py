@@ -84,6 +84,7 @@ class EventSourceResponse(Response):
             spoken = trio.current_time()
             await send((ServerSentEvent(event) if isinstance(event, str) else event).encode())
 
+        await send(b"")  # the head: a browser waits for it, however long the first event takes
         async with trio.open_nursery() as nursery:
             nursery.start_soon(ping)
             await for_each(self._events, send_event)

@@ -48,10 +48,12 @@ def authority_of(head: Head) -> str:
     return absolute[1] if absolute else head.headers.get("host", "")
 
 
-def origin_form(target: str) -> str:
+def origin_form(head: Head) -> str:
     """The path and query of a target that has passed `check_routing`; "*" stays as it is."""
-    if (absolute := _absolute_form.fullmatch(target)) is None:
-        return target
+    if (absolute := _absolute_form.fullmatch(head.target)) is None:
+        return head.target
+    if not absolute[2] and head.method == "OPTIONS":
+        return "*"  # section 3.2.4
     return absolute[2] if absolute[2].startswith("/") else f"/{absolute[2]}"
 
 
@@ -110,9 +112,10 @@ def keeps_alive(head: Head) -> bool:
 
 def expects_continue(head: Head) -> bool:
     """Whether the client waits for "100 Continue". RFC 9110, section 10.1.1."""
-    expectation = head.headers.get("expect")
-    if not expectation or head.minor_version == 0:
+    field = head.headers.get("expect")
+    if not field or head.minor_version == 0:
         return False
-    if expectation.lower() != "100-continue":
+    expectations = {expectation.strip(" \t").lower() for expectation in field.split(",")} - {""}
+    if expectations - {"100-continue"}:
         raise HTTPError(417)
-    return True
+    return bool(expectations)

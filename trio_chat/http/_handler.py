@@ -7,13 +7,10 @@ So between two callbacks there is never a request in progress, and requests are 
 
 from __future__ import annotations
 
-import inspect
 import logging
 import math
 import string
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from http import HTTPStatus
 from typing import ClassVar, TypeAlias
 
 import trio
@@ -22,15 +19,13 @@ from .. import AsyncChat, OversizePolicy, Reply, Terminator, TimeoutKind
 from ._access_log import AccessEntry, access_logger
 from ._body import Body, ChunkedBody, CountedBody
 from ._errors import HTTPError
+from ._exchange import Exchange
 from ._framing import body_length, check_routing, expects_continue, keeps_alive
 from ._head import Head, parse_head
-from ._pieces import is_failure
 from ._reader import BodyReader
 from ._request import Request
-from ._response import Response
+from ._response import Response, response_to
 from ._sending import Outgoing
-
-logger = logging.getLogger("trio_chat.http")
 
 #: An application: takes a request, gives the response; None only if it has taken the connection over, or closed it.
 App: TypeAlias = Callable[[Request], Awaitable[Response | None]]
@@ -61,8 +56,8 @@ class HTTPRequestHandler(AsyncChat):
     #: The longest body, beyond which the answer is 413; None for any length: an application that takes a body by
     #: `Request.stream` need not hold it.
     max_body_bytes: int | None = None
-    #: The longest body that `Request.read` takes, unless it is told otherwise; beyond that it raises 413.
-    max_read_bytes: int = 1024 * 1024
+    #: The longest body that `Request.read` takes, unless it is told otherwise; beyond that it raises 413. None: any.
+    max_read_bytes: int | None = 1024 * 1024
     #: How much of a body that the application has left unread is received and dropped, so that the connection can go
     #: on; behind a longer rest it is closed.
     max_unread_bytes: int = 65536
@@ -74,8 +69,8 @@ class HTTPRequestHandler(AsyncChat):
     idle_timeout: float = 60.0
     #: How long a head may take.
     message_timeout: float = 30.0
-    #: How long a body may take: so many seconds, and one more for every `min_body_rate` bytes that have come. Only the
-    #: time in which the application waits for it counts.
+    #: How long a body may take: so many seconds, and one more for every `min_body_rate` bytes that have come (0: any
+    #: time, once something has come). Only the time in which the application waits for it counts.
     body_timeout: float = 30.0
     min_body_rate: float = 500.0
     write_timeout: float = 30.0
@@ -116,9 +111,11 @@ class HTTPRequestHandler(AsyncChat):
         if not self.incoming and data[0] not in _FIRST_BYTES:
             return "this is no HTTP request"  # but, say, the first message of TLS
         # As of someone who types into nc: the end of such a head would be waited for in vain.
-        ends_before = self.incoming and self.incoming[-1].endswith(b"\r") and data.startswith(b"\n")
-        crlfs = data.count(b"\r\n") + bool(ends_before)
-        return "lines end with CR LF (as with nc -C)" if data.count(b"\n") > crlfs else ""
+        if self.incoming and self.incoming[-1].endswith(b"\r"):
+            data = b"\r" + data
+        crlfs = data.count(b"\r\n")
+        is_bare = data.count(b"\n") > crlfs or data.count(b"\r") > crlfs + data.endswith(b"\r")
+        return "lines end with CR LF (as with nc -C)" if is_bare else ""
 
     def found_terminator(self) -> Reply:
         if self._reader is not None:
@@ -174,103 +171,29 @@ class HTTPRequestHandler(AsyncChat):
     # ------------------------------------------------------------------ answering
 
     async def _answer(self, head: Head, reader: BodyReader) -> None:
-        began = trio.current_time()
         self._requests += 1
         if not reader.complete:
             self._reader = reader
             self.set_terminator(reader.body.first_terminator())
         request = Request(head, reader, self, client=self.peer, server=self.local, scheme=self._scheme())
-        outgoing = None
+        wants_to_go_on = keeps_alive(head)
         try:
-            response = await self._response_to(request, reader)
-            if self.closing:  # the application wanted no answer, has switched protocols, or the client is gone
-                await response.aclose()
-            else:
-                closes = not (keeps_alive(head) and self._may_go_on(reader, response))
-                outgoing = Outgoing(self, response, request, closes=closes, with_body=head.method != "HEAD")
-                reader.is_answered = True
-                await outgoing.send()
-                await self._end_answer(outgoing, reader)
+            await Exchange(self, request, reader, may_go_on=lambda: wants_to_go_on and self._may_go_on()).run()
         finally:
             self._reader = None
-            if outgoing is not None and outgoing.cut_off:
-                self.abort()
-            await request.aclose()
-            self._log(head.request_line, trio.current_time() - began, request, outgoing)
 
-    async def _response_to(self, request: Request, reader: BodyReader) -> Response:
-        response = await self._ask_application(request)
-        if isinstance(response.body, bytes) and not reader.complete:  # what streams may be made of the body
-            try:
-                await self._drop_rest(reader)
-            except HTTPError as refusal:
-                if refusal.status != HTTPStatus.REQUEST_TIMEOUT:
-                    return _response_to(refusal)
-        return response
-
-    async def _ask_application(self, request: Request) -> Response:
-        try:
-            response = self.handle_request(request)
-            if inspect.isawaitable(response):
-                response = await response
-            if isinstance(response, Response):
-                return await response.resolve(request)
-            if self.closing:
-                return Response(500)  # which nobody gets
-            raise TypeError(f"an application gives a Response; got {response!r}")
-        except BaseException as exc:
-            if not is_failure(exc):
-                raise
-            if isinstance(exc, HTTPError) and not request.taken_over:
-                return _response_to(exc)
-            logger.exception("no answer to %s %s from %s", request.method, request.target, request.client)
-            return _response_to(HTTPError(500))
-
-    async def _drop_rest(self, reader: BodyReader) -> None:
-        """Receive what the application has left of the body, unless it is too much or does not come at once.
-
-        Raises HTTPError if it is malformed or ends too early: the request was none.
-        """
-        rest = (reader.body.length or 0) - reader.body.received
-        if not reader.is_wanted or reader.told or rest > self.max_unread_bytes:
-            return
-        dropped = 0
-        with trio.move_on_after(self.linger_timeout):
-            while piece := await reader.next_piece():
-                dropped += len(piece)
-                if dropped > self.max_unread_bytes:
-                    reader.fail(HTTPError(413))
-                    return
-
-    def _may_go_on(self, reader: BodyReader, response: Response) -> bool:
-        """Whether the connection can, after this response, as far as is known before it is sent."""
-        if self.closing_when_idle or (self.max_requests is not None and self._requests >= self.max_requests):
-            return False
-        return reader.failure is None and (reader.complete or not isinstance(response.body, bytes))
-
-    async def _end_answer(self, outgoing: Outgoing, reader: BodyReader) -> None:
-        if outgoing.gone:
-            self.close()
-        elif not outgoing.closes and not reader.complete:
-            with suppress(HTTPError):
-                await self._drop_rest(reader)
-        if not self.closing and (outgoing.closes or not reader.complete):
-            self.close_when_done()
+    def _may_go_on(self) -> bool:
+        return not self.closing_when_idle and (self.max_requests is None or self._requests < self.max_requests)
 
     def _refuse(self, refusal: HTTPError, received: bytes) -> None:
         """Answer what is no request, of which `received` has come, and close."""
         line = received.removeprefix(b"\r\n").partition(b"\r\n")[0]
         with_body = not line.startswith(b"HEAD ")
-        outgoing = Outgoing(self, _response_to(refusal), None, closes=True, with_body=with_body)
+        outgoing = Outgoing(self, response_to(refusal), None, may_go_on=lambda: False, with_body=with_body)
         outgoing.push()
         self.close_when_done()
-        self._log(line[:_MAX_LOGGED_BYTES].decode("latin-1"), 0.0, None, outgoing)
-
-    def _log(self, line: str, seconds: float, request: Request | None, outgoing: Outgoing | None) -> None:
-        status, sent_bytes = (outgoing.status, outgoing.sent_bytes) if outgoing else (None, 0)
-        if request is not None and request.upgraded:
-            status = HTTPStatus.SWITCHING_PROTOCOLS
-        self.log_request(AccessEntry(self.peer, line, request, status, sent_bytes, seconds))
+        text = line[:_MAX_LOGGED_BYTES].decode("latin-1")
+        self.log_request(AccessEntry(self.peer, text, None, outgoing.status, outgoing.sent_bytes, 0.0))
 
     def _scheme(self) -> str:
         return "https" if isinstance(self.stream, trio.SSLStream) else "http"
@@ -300,8 +223,3 @@ class HTTPRequestHandler(AsyncChat):
 
     def _mid_request(self) -> bool:
         return any(data.strip(b"\r\n") for data in self.incoming)
-
-
-def _response_to(refusal: HTTPError) -> Response:
-    body = f"{refusal.detail}\n".encode("utf-8", "replace")  # the detail may quote what no encoding knows
-    return Response(refusal.status, body, refusal.headers, content_type="text/plain; charset=utf-8")

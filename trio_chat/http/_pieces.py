@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -23,9 +22,8 @@ def is_failure(exc: BaseException) -> bool:
 async def for_each(items: AsyncIterable[T], do: Callable[[T], Awaitable[None]]) -> None:
     """Await `do` with each of the items; then the iterator is closed, whatever happened.
 
-    What `do` raises is raised in a generator where it has given the item, as if `yield` had raised it, a cancellation,
-    too. So a generator may yield within a nursery or a cancel scope, which `async for` does not allow. It may survive
-    the cancellation of a scope of its own, and go on; an exception ends the iteration even if it is caught.
+    A generator may yield within a nursery or a cancel scope, which `async for` does not allow: if the scope is
+    cancelled while `do` is awaited, that is raised where it has yielded, and it may survive it and go on.
     """
     iterator = aiter(items)
     next_item: Awaitable[T] = anext(iterator)
@@ -39,13 +37,18 @@ async def for_each(items: AsyncIterable[T], do: Callable[[T], Awaitable[None]]) 
                 await do(item)
                 next_item = anext(iterator)
             except BaseException as exc:
-                if not isinstance(iterator, AsyncGenerator):
-                    raise
-                if isinstance(exc, Exception):
-                    with suppress(StopAsyncIteration):
-                        await iterator.athrow(exc)
+                if isinstance(exc, Exception) or not isinstance(iterator, AsyncGenerator):
                     raise
                 next_item = iterator.athrow(exc)
     finally:
-        if (close := getattr(iterator, "aclose", None)) is not None:
+        await _close(iterator)
+
+
+async def _close(iterator: AsyncIterator[object]) -> None:
+    if (close := getattr(iterator, "aclose", None)) is not None:
+        try:
             await close()
+        except BaseExceptionGroup as group:
+            _, rest = group.split(GeneratorExit)
+            if rest is not None:
+                raise rest from None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
 import trio
@@ -106,10 +107,34 @@ class BodyReader:
             self._expects_continue = False
             if not self.is_answered:
                 self._chat.push(_CONTINUE)
-        allowed = self._chat.body_timeout + self._body.received / self._chat.min_body_rate
+        rate = self._chat.min_body_rate
+        allowed = self._chat.body_timeout + (self._body.received / rate if rate else math.inf)
         began = trio.current_time()
         try:
             if not await self._chat.receive_more(allowed - self._waited, self._is_enough):
                 self.fail(ClientDisconnected("the request is not complete"))
         finally:
             self._waited += trio.current_time() - began
+
+
+class BodyStream(AsyncIterator[bytes], trio.abc.AsyncResource):
+    """What is left of a body, piece by piece. It need not be closed: the rest of the body stays."""
+
+    def __init__(self, body: BodyReader, content: bytes | None) -> None:
+        """`content`: the body, if it has been read."""
+        self._body = body
+        self._content = content
+
+    async def __anext__(self) -> bytes:
+        if self._content is None:
+            piece = await self._body.next_piece()
+        else:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            piece, self._content = self._content, b""
+        if not piece:
+            raise StopAsyncIteration
+        return piece
+
+    async def aclose(self) -> None:
+        """Nothing, at a checkpoint."""
+        await trio.lowlevel.checkpoint()

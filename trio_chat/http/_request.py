@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+import math
 from http import HTTPStatus
 from typing import Any, Protocol
 from urllib.parse import unquote
@@ -18,13 +17,13 @@ from ._forms import Form
 from ._framing import authority_of, origin_form
 from ._head import Head
 from ._headers import Headers, HeadersLike, connection_options, encode_fields
-from ._reader import BodyReader
+from ._reader import BodyReader, BodyStream
 
 
 class Connection(Protocol):
     """What a request asks of the connection that it came on."""
 
-    max_read_bytes: int
+    max_read_bytes: int | None
 
     async def wait_eof(self) -> None: ...
     async def detach(self, replay: bytes = b"", /) -> trio.abc.Stream: ...
@@ -41,6 +40,7 @@ class Request:
             may have any character, a NUL or a slash that was "%2F" included: check it before you open a file.
         query: of the target, behind the question mark, as sent.
         http_version: "1.1" or "1.0".
+        request_line: all three as sent.
         headers: see `Headers`.
         host: the host, and port if there is one, that the client asked for: of a target in absolute form, or the field
             Host; empty if an HTTP/1.0 client did not say.
@@ -53,7 +53,7 @@ class Request:
 
     __slots__ = (
         "_body", "_connection", "_content", "_form", "_head", "client", "headers", "host", "http_version", "method",
-        "path", "query", "scheme", "server", "taken_over", "target", "upgraded",
+        "path", "query", "request_line", "scheme", "server", "taken_over", "target", "upgraded",
     )  # fmt: skip
 
     def __init__(
@@ -74,9 +74,10 @@ class Request:
         self.client: Address | None = client
         self.server: Address | None = server
         self.scheme: str = scheme
-        path, _, query = origin_form(head.target).partition("?")
+        path, _, query = origin_form(head).partition("?")
         self.path: str = unquote(path)
         self.query: str = query
+        self.request_line: str = head.request_line
         self._head = head
         self._body = body
         self._connection = connection
@@ -97,37 +98,36 @@ class Request:
             HTTPError: 413 if the body is longer, before it is received if its length is known; 408 if the client is too
                 slow; 400 if it is malformed.
             ClientDisconnected: if the client ends its side, or is gone, before the body is complete.
-            RuntimeError: if some of it has been taken by `stream`.
+            RuntimeError: if some of it has been taken already, by `stream` or by a `read` that was cancelled.
+            trio.BusyResourceError: if another task is reading.
 
         An application can let these pass: they are answered. If cancelled, what has been received so far is lost.
         """
+        if max_bytes is None:
+            max_bytes = self._connection.max_read_bytes
+        limit = math.inf if max_bytes is None else max_bytes
         if self._content is None:
-            if max_bytes is None:
-                max_bytes = self._connection.max_read_bytes
-            if (self._body.body.length or 0) > max_bytes:
+            if (self._body.body.length or 0) > limit:
                 raise HTTPError(413)
             if self._body.taken and self._body.failure is None:
-                raise RuntimeError("some of the body has been taken already, by stream()")
+                raise RuntimeError(
+                    "some of the body has been taken already, by stream() or by a read() that was cancelled"
+                )
             content = bytearray()
             while piece := await self._body.next_piece():
                 content += piece
-                if len(content) > max_bytes:
+                if len(content) > limit:
                     self._body.fail(HTTPError(413))
             self._content = bytes(content)
         return self._content
 
-    async def stream(self) -> AsyncGenerator[bytes, None]:
+    def stream(self) -> BodyStream:
         """The body, piece by piece as it comes, without empty pieces: nothing is received while none is asked for.
 
         A second time it goes on where the first has left off. Raises what `read` does, but sets no limit; a limit for
-        all bodies is the handler's `max_body_bytes`.
+        all bodies is the handler's `max_body_bytes`. If cancelled, nothing is lost.
         """
-        if self._content is not None:
-            if self._content:
-                yield self._content
-            return
-        while piece := await self._body.next_piece():
-            yield piece
+        return BodyStream(self._body, self._content)
 
     @property
     def trailers(self) -> Headers:
@@ -152,9 +152,8 @@ class Request:
                 raises.
         """
         if self._form is None:
-            async with aclosing(self.stream()) as pieces:
-                content_type = self.headers.get("content-type", "")
-                self._form = await read_form(content_type, pieces, limits or FormLimits())
+            content_type = self.headers.get("content-type", "")
+            self._form = await read_form(content_type, self.stream(), limits or FormLimits())
         return self._form
 
     async def aclose(self) -> None:

@@ -9,6 +9,7 @@ from operator import index
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import quote
 
+from ._errors import HTTPError
 from ._headers import Headers, HeadersLike, connection_options
 from ._pieces import for_each
 
@@ -145,6 +146,12 @@ class RedirectResponse(Response):
         if "location" in fields:
             raise ValueError("the location of a redirect is given once, as `location`")
         super().__init__(status, b"", fields.with_defaults({"Location": quote(location, safe=_URI_CHARACTERS)}))
+
+
+def response_to(error: HTTPError) -> Response:
+    """The answer that an error is."""
+    body = f"{error.detail}\n".encode("utf-8", "replace")  # the detail may quote what no encoding knows
+    return Response(error.status, body, error.headers, content_type="text/plain; charset=utf-8")
 
 
 def _length_of(body: object, fields: Headers) -> int | None:

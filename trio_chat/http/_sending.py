@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from email.utils import formatdate
 from functools import lru_cache
@@ -33,32 +33,47 @@ class Chat(Protocol):
 class Outgoing:
     """One response to one request, None if that could not be understood.
 
+    The head is sent with the first piece of the body: until then nothing has been said, and what goes wrong can be
+    answered in another way.
+
     Attributes:
-        sent_bytes: how much of the body was pushed.
+        begun: whether the head was sent.
+        sent_bytes: how much of the body was sent.
         closes: whether the connection has to be closed after it.
         gone: whether the client is gone.
         cut_off: whether it is not whole, and only a reset tells the client so, for an end would be the end of its body.
     """
 
-    __slots__ = ("_chat", "_chunked", "_request", "_response", "_with_body", "closes", "cut_off", "gone", "sent_bytes")
+    __slots__ = (
+        "_chat", "_chunked", "_may_go_on", "_request", "_response", "_with_body", "begun", "closes", "cut_off", "gone",
+        "sent_bytes",
+    )  # fmt: skip
 
     def __init__(
-        self, chat: Chat, response: Response, request: Request | None, *, closes: bool, with_body: bool
+        self, chat: Chat, response: Response, request: Request | None, *, may_go_on: Callable[[], bool], with_body: bool
     ) -> None:
+        """`may_go_on`: whether the connection can, after this; asked when the head is sent."""
         self._chat = chat
         self._response = response
         self._request = request
+        self._may_go_on = may_go_on
         self._with_body = with_body and response.has_content
         unknown_length = response.has_content and response.length is None
         is_http_1_0 = request is not None and request.http_version == "1.0"
         self._chunked = unknown_length and not is_http_1_0
-        self.closes = closes or response.closes or (unknown_length and is_http_1_0)
+        self.closes = response.closes or (unknown_length and is_http_1_0)
+        self.begun = False
         self.sent_bytes = 0
         self.gone = False
         self.cut_off = False
 
+    @property
+    def status(self) -> int:
+        return self._response.status
+
     def push(self) -> None:
         """Push the head, and the body if that is bytes."""
+        self.begun = True
         body = self._response.body
         if not self._with_body or not isinstance(body, bytes):
             body = b""
@@ -66,14 +81,20 @@ class Outgoing:
         self.sent_bytes = len(body)
 
     async def send(self) -> None:
-        """Push it all, at the pace of the client. The response is closed, whatever happens."""
+        """Push it all, at the pace of the client. The response is closed, whatever happens.
+
+        Raises what the body raises before the head was sent; after it, that is logged.
+        """
         response = self._response
         try:
-            self.push()
             if self._with_body and not isinstance(response.body, bytes):
                 await response.write_to(self._send_piece)
                 self._end()
+            else:
+                self.push()
         except BaseException as exc:
+            if not self.begun:
+                raise
             self.closes = True
             self.cut_off = response.length is None and not self._chunked
             if not is_failure(exc):
@@ -90,29 +111,30 @@ class Outgoing:
                     raise
                 logger.exception("the body of the answer to %s could not be closed", self._request)
 
-    @property
-    def status(self) -> int:
-        return self._response.status
-
     async def _send_piece(self, piece: bytes) -> None:
+        """Send a piece of the body, behind the head if it is the first; of an empty one nothing but that."""
         if not isinstance(piece, bytes | bytearray | memoryview):
             raise TypeError(f"the body of a response consists of bytes; got {piece!r:.60}")
-        if not (size := len(memoryview(piece).cast("B"))):
-            return  # as a chunk it would be the last one
+        size = len(memoryview(piece).cast("B"))
         length = self._response.length
         if length is not None and self.sent_bytes + size > length:
             raise ValueError(f"the body is longer than its Content-Length, which is {length}")
-        self.sent_bytes += size
         with self._noticing_that_the_client_is_gone():
-            self._chat.push(b"%x\r\n%b\r\n" % (size, piece) if self._chunked else piece)
+            if not self.begun:
+                self.push()
+            if size:  # as a chunk, an empty piece would be the last one
+                self._chat.push(b"%x\r\n%b\r\n" % (size, piece) if self._chunked else piece)
+                self.sent_bytes += size
             await self._chat.drain()
 
     def _end(self) -> None:
         length = self._response.length
         if length is not None and self.sent_bytes < length:
             raise ValueError(f"the body has {self.sent_bytes} bytes, its Content-Length is {length}")
-        if self._chunked:
-            with self._noticing_that_the_client_is_gone():
+        with self._noticing_that_the_client_is_gone():
+            if not self.begun:
+                self.push()
+            if self._chunked:
                 self._chat.push(b"0\r\n\r\n")
 
     @contextmanager
@@ -125,6 +147,7 @@ class Outgoing:
 
     def _head(self) -> bytes:
         response = self._response
+        self.closes = self.closes or not self._may_go_on()
         fields = [field for field in response.headers.raw if field[0].lower() != b"content-length"]
         if "date" not in response.headers:
             fields.append((b"Date", _http_date(int(time.time()))))  # RFC 9110, section 6.6.1
