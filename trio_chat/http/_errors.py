@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from http import HTTPStatus
+from operator import index
 
 from ._headers import Headers, HeadersLike
 from ._status import phrase
+
+_MIN_STATUS, _MAX_STATUS = 400, 599
 
 
 class HTTPError(Exception):
@@ -15,12 +17,12 @@ class HTTPError(Exception):
     """
 
     def __init__(self, status: int, detail: str = "", headers: HeadersLike = ()) -> None:
-        self.status: HTTPStatus = HTTPStatus(status)
-        if self.status < HTTPStatus.BAD_REQUEST:
-            raise ValueError(f"an error has a status of 400 to 599; got {status}")
+        self.status: int = index(status)
+        if not _MIN_STATUS <= self.status <= _MAX_STATUS:
+            raise ValueError(f"an error has a status of {_MIN_STATUS} to {_MAX_STATUS}; got {status}")
         self.detail: str = detail or phrase(status)
         self.headers: Headers = Headers(headers).without_framing()
-        super().__init__(f"{self.status.value} {phrase(status)}: {self.detail}")
+        super().__init__(f"{self.status} {phrase(status)}: {self.detail}")
 
 
 class ClientDisconnected(HTTPError):

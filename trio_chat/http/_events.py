@@ -32,11 +32,16 @@ class ServerSentEvent(NamedTuple):
     retry: int | None = None
 
     def encode(self) -> bytes:
-        """The event on the wire. Raises ValueError for a type or an id of several lines, or an id with NUL."""
+        """The event on the wire.
+
+        Raises ValueError for a type or an id of several lines, an id with NUL, or a negative `retry`.
+        """
         fields = [(name, value) for name, value in (("event", self.event), ("id", self.id)) if value is not None]
         if any(_line_end.search(value) for _, value in fields) or "\0" in (self.id or ""):
             raise ValueError(f"the type and the id of an event are one line, the id without NUL; got {self!r}")
         if self.retry is not None:
+            if self.retry < 0:
+                raise ValueError(f"retry is a number of milliseconds; got {self.retry}")
             fields.append(("retry", f"{self.retry:d}"))
         fields += [("data", line) for line in _line_end.split(self.data)]
         return "".join([*(f"{name}: {value}\n" for name, value in fields), "\n"]).encode()
@@ -62,6 +67,12 @@ class EventSourceResponse(Response):
         *,
         ping_seconds: float = 15.0,
     ) -> None:
+        if isinstance(events, str | bytes) or not isinstance(events, AsyncIterable):
+            raise TypeError(f"events come from an async iterable; got {events!r:.60}")
+        if not ping_seconds > 0:
+            raise ValueError(
+                f"ping_seconds is a positive number of seconds, math.inf for no pings; got {ping_seconds!r}"
+            )
         fields = Headers(headers).with_defaults({"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         body: Any = events  # of events: write_to makes bytes of them
         super().__init__(200, body, fields, content_type="text/event-stream")

@@ -152,4 +152,8 @@ class Exchange:
         if request.upgraded:
             status = HTTPStatus.SWITCHING_PROTOCOLS
         seconds = trio.current_time() - self._began
-        self._chat.log_request(AccessEntry(self._chat.peer, request.request_line, request, status, sent_bytes, seconds))
+        entry = AccessEntry(self._chat.peer, request.request_line, request, status, sent_bytes, seconds)
+        try:
+            self._chat.log_request(entry)
+        except Exception:
+            logger.exception("the access log failed")  # which is no fault of the client's

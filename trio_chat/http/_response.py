@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterable, Awaitable, Callable
+from functools import partial
 from http import HTTPStatus
 from operator import index
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -33,7 +34,8 @@ class Response:
         body: `bytes`; a `str`, which is sent as UTF-8; or an async iterable of `bytes`, which is sent as it comes, each
             piece when the client has taken those before: chunked to an HTTP/1.1 client, up to the end of the connection
             to an HTTP/1.0 one. It is closed (`aclose`) in the end, whatever happened, and such a response can be sent
-            once.
+            once. The head is sent with its first piece, which may be empty: an exception before that is answered as
+            one of the application's, a later one cuts the response off.
         headers: a mapping, or pairs if a name comes several times. Content-Length can be given for an async iterable,
             which must keep to it; otherwise it is ours, and refused, as Transfer-Encoding is. Date is added unless it
             is given; "Connection: close" closes the connection.
@@ -125,8 +127,12 @@ class JSONResponse(Response):
     __slots__ = ()
 
     def __init__(self, data: Any, status: int = 200, headers: HeadersLike = ()) -> None:
-        text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        super().__init__(status, text.encode(), headers, content_type="application/json")
+        dump = partial(json.dumps, data, allow_nan=False, separators=(",", ":"))
+        try:
+            body = dump(ensure_ascii=False).encode()
+        except UnicodeEncodeError:  # a lone surrogate, which JSON has only as an escape
+            body = dump().encode()
+        super().__init__(status, body, headers, content_type="application/json")
 
 
 class RedirectResponse(Response):

@@ -14,13 +14,15 @@ from typing import Protocol
 import trio
 
 from ._errors import HTTPError
-from ._headers import encode_fields
+from ._headers import connection_options, encode_fields
 from ._pieces import is_failure
 from ._request import Request
 from ._response import Response
 from ._status import phrase
 
 logger = logging.getLogger("trio_chat.http")
+
+_OURS = (b"content-length", b"connection")  # what was given is put together with what is to be said
 
 
 class Chat(Protocol):
@@ -113,9 +115,11 @@ class Outgoing:
 
     async def _send_piece(self, piece: bytes) -> None:
         """Send a piece of the body, behind the head if it is the first; of an empty one nothing but that."""
-        if not isinstance(piece, bytes | bytearray | memoryview):
-            raise TypeError(f"the body of a response consists of bytes; got {piece!r:.60}")
-        size = len(memoryview(piece).cast("B"))
+        if type(piece) is not bytes:
+            if not isinstance(piece, bytes | bytearray | memoryview):
+                raise TypeError(f"the body of a response consists of bytes; got {piece!r:.60}")
+            piece = bytes(piece)
+        size = len(piece)
         length = self._response.length
         if length is not None and self.sent_bytes + size > length:
             raise ValueError(f"the body is longer than its Content-Length, which is {length}")
@@ -148,14 +152,16 @@ class Outgoing:
     def _head(self) -> bytes:
         response = self._response
         self.closes = self.closes or not self._may_go_on()
-        fields = [field for field in response.headers.raw if field[0].lower() != b"content-length"]
+        fields = [field for field in response.headers.raw if field[0].lower() not in _OURS]
         if "date" not in response.headers:
             fields.append((b"Date", _http_date(int(time.time()))))  # RFC 9110, section 6.6.1
+        options = connection_options(response.headers) - {"close", "keep-alive", ""}
         if self.closes:
-            if not response.closes:
-                fields.append((b"Connection", b"close"))
+            options.add("close")
         elif self._request is not None and self._request.http_version == "1.0":
-            fields.append((b"Connection", b"keep-alive"))
+            options.add("keep-alive")
+        if options:
+            fields.append((b"Connection", ", ".join(sorted(options)).encode("latin-1")))
         if self._chunked:
             fields.append((b"Transfer-Encoding", b"chunked"))
         elif response.has_content and response.length is not None:
