@@ -43,7 +43,7 @@ async def outcome_of(content_type: str, pieces: Iterable[bytes], **limits: int) 
     try:
         form = await form_of(content_type, pieces, **limits)
     except HTTPError as refusal:
-        return refusal.status.value, refusal.detail
+        return refusal.status, refusal.detail
     files = []
     for _, file in form.files.pairs():
         content = await file.read()

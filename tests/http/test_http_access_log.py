@@ -610,3 +610,15 @@ async def test_by_default_nothing_is_logged_below_warnings(capsys: pytest.Captur
     assert logging.getLogger(LOGGER).handlers == []
     await talk([get()], echo)
     assert capsys.readouterr() == ("", "")
+
+
+async def test_an_access_log_that_fails_is_logged_and_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    class Failing(HTTPRequestHandler):
+        def handle_request(self, request: Request) -> Response:
+            return Response(200, request.target)
+
+        def log_request(self, entry: AccessEntry) -> None:
+            raise OSError("the disk is full")
+
+    assert [answer.text for answer in read_answers(await talk([get("/1") + get("/2")], Failing))] == ["/1", "/2"]
+    assert [record.getMessage() for record in caplog.records] == ["the access log failed"] * 2

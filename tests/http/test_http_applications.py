@@ -111,7 +111,7 @@ async def test_handle_request_can_wrap_the_application() -> None:
         def __init__(self, stream: trio.abc.Stream) -> None:
             super().__init__(stream, echo)
 
-        def handle_request(self, request: Request) -> Awaitable[Response] | Response:
+        def handle_request(self, request: Request) -> Awaitable[Response | None] | Response | None:
             return Response(403) if request.path == "/secret" else super().handle_request(request)
 
     assert [answer.status for answer in await say(get("/") + get("/secret"), Handler)] == [200, 403]

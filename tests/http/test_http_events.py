@@ -158,15 +158,21 @@ def test_retry(retry: int) -> None:
     assert EventSource().read(ServerSentEvent("a", retry=retry).encode()).reconnection_time == retry
 
 
-@pytest.mark.parametrize("retry", [1.5, "1", "1\ndata: forged"])
-def test_retry_is_an_integer(retry: Any) -> None:
+@pytest.mark.parametrize("retry", [1.5, "1", "1\ndata: forged", -1])
+def test_retry_is_a_number_of_milliseconds(retry: Any) -> None:
     with pytest.raises((ValueError, TypeError)):
         ServerSentEvent("a", retry=retry).encode()
 
 
 line = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\n"))
 nasty = st.text(st.sampled_from("\r\n\0: \t\u2028\x85\ufeffadeintvy") | st.characters(exclude_categories=["Cs"]))
-events = st.builds(ServerSentEvent, nasty, st.none() | line, st.none() | line.filter(lambda text: "\0" not in text))
+events = st.builds(
+    ServerSentEvent,
+    nasty,
+    st.none() | line,
+    st.none() | line.filter(lambda text: "\0" not in text),
+    st.none() | st.integers(0, 10**6),
+)
 
 
 @settings(max_examples=80, deadline=None, derandomize=True)
@@ -447,3 +453,15 @@ async def test_a_graceful_stop_waits_for_events_to_end(autojump_clock: MockClock
         assert (answer.body, answer.complete) == (b"data: a\n\ndata: b\n\n", True)
         assert trio.current_time() == 5
         await client.aclose()
+
+
+@pytest.mark.parametrize("events", ["text", b"bytes", ["list"], None])
+def test_events_come_from_an_async_iterable(events: Any) -> None:
+    with pytest.raises(TypeError, match="async iterable"):
+        EventSourceResponse(events)
+
+
+@pytest.mark.parametrize("seconds", [0, -1, math.nan])
+def test_pings_need_a_while(seconds: float) -> None:
+    with pytest.raises(ValueError, match="ping_seconds"):
+        EventSourceResponse(pieces(), ping_seconds=seconds)

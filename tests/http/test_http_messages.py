@@ -327,3 +327,14 @@ def test_http_error_with_headers_and_the_names_of_rfc_9110() -> None:
     assert str(HTTPError(414, "no")) == "414 URI Too Long: no"
     with pytest.raises(ValueError, match="400 to 599"):
         HTTPError(302)
+
+
+@pytest.mark.parametrize("status", [400, 404, 418, 499, 599])
+def test_an_error_has_any_status_of_400_to_599(status: int) -> None:
+    assert HTTPError(status).status == status
+
+
+@pytest.mark.parametrize("status", [100, 399, 600, -1])
+def test_an_error_has_no_other_status(status: int) -> None:
+    with pytest.raises(ValueError, match="400 to 599"):
+        HTTPError(status)

@@ -767,3 +767,17 @@ def test_a_location_is_a_uri_whatever_it_is_made_of(location: str) -> None:
         assert re.search("[\ud800-\udfff]", location), "only what UTF-8 cannot encode is refused"
         return
     assert set(sent) <= set(_URI)
+
+
+async def test_the_options_of_connection_are_one_field() -> None:
+    async def app(request: Request) -> Response:
+        return Response(200, b"", {"Connection": "x-hop, keep-alive"})
+
+    (going, closing) = read_answers(await talk([get() + get("/", "Connection: close")], app))
+    assert going.all_of("connection") == ["x-hop"]
+    assert closing.all_of("connection") == ["close, x-hop"]
+
+
+def test_json_may_have_lone_surrogates() -> None:
+    assert JSONResponse(["\ud800", "\u20ac"]).body == b'["\\ud800","\\u20ac"]'
+    assert JSONResponse(["\u20ac"]).body == '["\u20ac"]'.encode()
