@@ -10,29 +10,9 @@ from pathlib import Path
 import pytest
 import trio
 import trio.testing
-import trustme
 from support import RecordingChat, receive_all, receive_exactly
 
 from trio_chat import serve_ssl_over_tcp, serve_tcp, serve_unix
-
-
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture
-def server_context(authority: trustme.CA) -> ssl.SSLContext:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("localhost").configure_cert(context)
-    return context
-
-
-@pytest.fixture
-def client_context(authority: trustme.CA) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    return context
 
 
 class Ending(RecordingChat):

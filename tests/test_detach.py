@@ -6,43 +6,31 @@ import array
 import logging
 import socket
 import ssl
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 
 import pytest
 import trio
 import trio.testing
-import trustme
+from bounded import LONG, run, say, talk
 from support import (
     ChatT,
     CountingStream,
     MemoryListener,
-    MemoryStream,
     RecordingChat,
     StallingStream,
     receive_all,
     receive_exactly,
     splits,
-    talk as talk_for_ever,
 )
 
 from trio_chat import AsyncChat, serve_listeners, serve_ssl_over_tcp, serve_tcp
 from trio_chat._replay import ReplayStream, replaying
 
-# On a clock that jumps, whatever hangs fails at once.
-_LONG = 10_000
-
 
 class Boom(Exception):
     pass
-
-
-@asynccontextmanager
-async def talk(factory: Callable[[trio.abc.Stream], ChatT]) -> AsyncGenerator[tuple[ChatT, MemoryStream], None]:
-    with trio.fail_after(_LONG):
-        async with talk_for_ever(factory) as (chat, client):
-            yield chat, client
 
 
 async def converse(factory: Callable[[trio.abc.Stream], ChatT], chunks: list[bytes]) -> tuple[ChatT, bytes]:
@@ -52,16 +40,6 @@ async def converse(factory: Callable[[trio.abc.Stream], ChatT], chunks: list[byt
             await say(client, chunk)
         await client.send_eof()
         return chat, await receive_all(client)
-
-
-async def run(chat: RecordingChat) -> None:
-    with trio.fail_after(_LONG):
-        await chat.run()
-
-
-async def say(client: trio.abc.Stream, data: bytes) -> None:
-    await client.send_all(data)
-    await trio.testing.wait_all_tasks_blocked()
 
 
 def memory_of(chat: RecordingChat) -> trio.testing.MemoryReceiveStream:
@@ -685,7 +663,7 @@ async def test_a_server_that_stops_waits_and_cancels_in_the_end(
         chats.append(EchoAfterUpgrade(stream))
         return chats[-1]
 
-    with trio.fail_after(_LONG):
+    with trio.fail_after(LONG):
         async with trio.open_nursery() as nursery:
             await nursery.start(partial(serve_listeners, factory, [listener], stop=stop, shutdown_grace=7))
             client = await listener.connect()
@@ -752,25 +730,6 @@ async def test_over_tcp_the_next_conversation_knows_its_addresses(nursery: trio.
 
 
 # ---------------------------------------------------------------------- TLS
-
-
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture
-def server_context(authority: trustme.CA) -> ssl.SSLContext:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("localhost").configure_cert(context)
-    return context
-
-
-@pytest.fixture
-def client_context(authority: trustme.CA) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    return context
 
 
 class EchoWithALookout(EchoAfterUpgrade):

@@ -5,60 +5,21 @@ from __future__ import annotations
 import math
 import random
 import ssl
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 
 import pytest
 import trio
 import trio.testing
-import trustme
+from bounded import LONG, converse, put, run, say, talk
 from support import (
-    ChatT,
     CountingStream,
-    MemoryStream,
     RecordingChat,
-    converse as converse_for_ever,
     receive_all,
     receive_exactly,
     splits,
-    talk as talk_for_ever,
 )
 
 from trio_chat import TimeoutKind
-
-# On a clock that jumps, whatever hangs fails at once.
-_LONG = 10_000
-
-
-@asynccontextmanager
-async def talk(factory: Callable[[trio.abc.Stream], ChatT]) -> AsyncGenerator[tuple[ChatT, MemoryStream], None]:
-    with trio.fail_after(_LONG):
-        async with talk_for_ever(factory) as (chat, client):
-            yield chat, client
-
-
-async def converse(factory: Callable[[trio.abc.Stream], ChatT], chunks: list[bytes]) -> tuple[ChatT, bytes]:
-    with trio.fail_after(_LONG):
-        return await converse_for_ever(factory, chunks)
-
-
-async def run(chat: RecordingChat) -> None:
-    with trio.fail_after(_LONG):
-        await chat.run()
-
-
-async def say(client: trio.abc.Stream, data: bytes) -> None:
-    await client.send_all(data)
-    await trio.testing.wait_all_tasks_blocked()
-
-
-def put(chat: RecordingChat, data: bytes) -> None:
-    """Let `data` arrive in this very turn of the scheduler."""
-    stream = chat.stream
-    assert isinstance(stream, trio.StapledStream)
-    receive_stream = stream.receive_stream
-    assert isinstance(receive_stream, trio.testing.MemoryReceiveStream)
-    receive_stream.put_data(data)
 
 
 class BreakingStream(CountingStream):
@@ -289,7 +250,7 @@ async def test_after_the_end_of_file_there_is_nothing_to_wait_for(autojump_clock
 async def test_it_may_begin_before_the_conversation(autojump_clock: trio.testing.MockClock) -> None:
     client, server = trio.testing.memory_stream_pair()
     chat = Watching(server)
-    with trio.fail_after(_LONG):
+    with trio.fail_after(LONG):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(chat.watch)
             await say(client, b"one\ntwo")
@@ -746,13 +707,10 @@ async def test_a_lookout_from_outside_does_not_disturb_the_end(
     assert chat.names == ["connect", "data", "found", "close"]
 
 
-async def test_over_tls_neither(autojump_clock: trio.testing.MockClock) -> None:
+async def test_over_tls_neither(
+    autojump_clock: trio.testing.MockClock, server_context: ssl.SSLContext, client_context: ssl.SSLContext
+) -> None:
     """In whichever order the tasks of that turn run: over and over again."""
-    authority = trustme.CA()
-    server_context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("localhost").configure_cert(server_context)
-    client_context = ssl.create_default_context()
-    authority.configure_trust(client_context)
 
     class Leaving(Watching):
         linger_timeout = 2
@@ -778,7 +736,7 @@ async def test_over_tls_neither(autojump_clock: trio.testing.MockClock) -> None:
 async def test_a_cancelled_conversation_ends_its_lookouts(autojump_clock: trio.testing.MockClock) -> None:
     client, server = trio.testing.memory_stream_pair()
     chat = BusyWithALookout(server)
-    with trio.fail_after(_LONG):
+    with trio.fail_after(LONG):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(chat.watch)
             with trio.move_on_after(5):

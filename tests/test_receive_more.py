@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import ClassVar
 
 import pytest
 import trio
 import trio.testing
+from bounded import converse, put, run, say, talk
 from support import (
-    ChatT,
     CountingStream,
-    MemoryStream,
     RecordingChat,
     StallingStream,
-    converse as converse_for_ever,
     receive_all,
     receive_exactly,
     splits,
-    talk as talk_for_ever,
 )
 
 from trio_chat import FrameTooLong, OversizePolicy, Terminator, TimeoutKind
@@ -67,41 +64,6 @@ class Staying(Asking):
     @property
     def timeouts(self) -> list[object]:
         return [argument for name, argument in self.calls if name == "timeout"]
-
-
-# On a clock that jumps, whatever hangs fails at once.
-_LONG = 10_000
-
-
-@asynccontextmanager
-async def talk(factory: Callable[[trio.abc.Stream], ChatT]) -> AsyncGenerator[tuple[ChatT, MemoryStream], None]:
-    with trio.fail_after(_LONG):
-        async with talk_for_ever(factory) as (chat, client):
-            yield chat, client
-
-
-async def converse(factory: Callable[[trio.abc.Stream], ChatT], chunks: list[bytes]) -> tuple[ChatT, bytes]:
-    with trio.fail_after(_LONG):
-        return await converse_for_ever(factory, chunks)
-
-
-async def run(chat: RecordingChat) -> None:
-    with trio.fail_after(_LONG):
-        await chat.run()
-
-
-async def say(client: trio.abc.Stream, data: bytes) -> None:
-    await client.send_all(data)
-    await trio.testing.wait_all_tasks_blocked()
-
-
-def put(chat: RecordingChat, data: bytes) -> None:
-    """Let `data` arrive in this very turn of the scheduler."""
-    stream = chat.stream
-    assert isinstance(stream, trio.StapledStream)
-    receive_stream = stream.receive_stream
-    assert isinstance(receive_stream, trio.testing.MemoryReceiveStream)
-    receive_stream.put_data(data)
 
 
 def merged(calls: list[tuple[str, object]]) -> list[tuple[str, object]]:

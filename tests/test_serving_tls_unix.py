@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import trio
 import trio.testing
-import trustme
 from support import MemoryListener, ask, receive_all, receive_exactly
 
 from trio_chat import AsyncChat, serve_listeners, serve_ssl_over_tcp, serve_unix
@@ -26,25 +25,6 @@ class Echo(AsyncChat):
         self.push(line + b"\n")
         if line == b"quit":
             self.close_when_done()
-
-
-@pytest.fixture(scope="session")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture
-def server_context(authority: trustme.CA) -> ssl.SSLContext:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("localhost").configure_cert(context)
-    return context
-
-
-@pytest.fixture
-def client_context(authority: trustme.CA) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    return context
 
 
 async def test_tls(nursery: trio.Nursery, server_context: ssl.SSLContext, client_context: ssl.SSLContext) -> None:

@@ -16,7 +16,6 @@ import aiohttp
 import httpx
 import pytest
 import trio
-import trustme
 
 from trio_chat.http import EventSourceResponse, JSONResponse, Request, Response, serve
 
@@ -213,13 +212,7 @@ async def test_aiohttp(port: int) -> None:
 # ---------------------------------------------------------------- TLS
 
 
-async def test_https(nursery: trio.Nursery) -> None:
-    authority = trustme.CA()
-    server_context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("127.0.0.1").configure_cert(server_context)
-    client_context = ssl.create_default_context()
-    authority.configure_trust(client_context)
-
+async def test_https(nursery: trio.Nursery, server_context: ssl.SSLContext, client_context: ssl.SSLContext) -> None:
     async def app(request: Request) -> Response:
         return Response(200, f"{request.scheme} {len(await request.read())}")
 
