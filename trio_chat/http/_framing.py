@@ -45,7 +45,7 @@ def check_routing(head: Head) -> None:
 def authority_of(head: Head) -> str:
     """The host and port that the client asked for. RFC 9112, section 3.3: those of an absolute target, before Host."""
     absolute = _absolute_form.fullmatch(head.target)
-    return absolute[1] if absolute else head.headers.get("host", "")
+    return absolute[1] if absolute else "".join(head.headers.get_all("host"))
 
 
 def origin_form(head: Head) -> str:
@@ -112,10 +112,10 @@ def keeps_alive(head: Head) -> bool:
 
 def expects_continue(head: Head) -> bool:
     """Whether the client waits for "100 Continue". RFC 9110, section 10.1.1."""
-    field = head.headers.get("expect")
-    if not field or head.minor_version == 0:
+    lines = head.headers.get_all("expect")
+    if not lines or head.minor_version == 0:
         return False
-    expectations = {expectation.strip(" \t").lower() for expectation in field.split(",")} - {""}
+    expectations = {expectation.strip(" \t").lower() for line in lines for expectation in line.split(",")} - {""}
     if expectations - {"100-continue"}:
         raise HTTPError(417)
     return bool(expectations)

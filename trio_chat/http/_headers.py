@@ -72,6 +72,9 @@ class Headers(Mapping[str, str]):
             raise KeyError(name)
         return ", ".join(lines)
 
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and bool(self.get_all(name))  # without the exception that Mapping would raise
+
     def __iter__(self) -> Iterator[str]:
         return (name.decode("latin-1") for name in self._lines)
 
@@ -97,7 +100,8 @@ def encode_fields(raw: Iterable[tuple[bytes, bytes]]) -> bytes:
 
 def connection_options(headers: Headers) -> set[str]:
     """The options of the field Connection, in lower case. RFC 9110, section 7.6.1."""
-    return {option.strip(" \t").lower() for option in headers.get("connection", "").split(",")}
+    lines = headers.get_all("connection")
+    return {option.strip(" \t").lower() for line in lines for option in line.split(",")}
 
 
 def _encoded(text: object, grammar: re.Pattern[bytes], what: str) -> bytes:
