@@ -392,12 +392,15 @@ async def test_seconds_are_from_the_end_of_the_head_to_the_end_of_the_answer(
     assert [line.seconds for line in log] == [7.75, 3.75]
 
 
-async def test_what_is_queued_is_not_waited_for(log: list[Line], autojump_clock: MockClock) -> None:
-    """As far as it is ours to send."""
-    async with not_reading(giving(lambda: Response(200, b"x" * 100_000))) as client:
-        await client.send_all(get())
+@pytest.mark.parametrize(("size", "seconds"), [(60_000, 0), (100_000, 9)])
+async def test_what_is_queued_is_not_waited_for_but_for_what_exceeds_the_high_water_mark(
+    size: int, seconds: float, log: list[Line], autojump_clock: MockClock
+) -> None:
+    async with not_reading(giving(lambda: Response(200, b"x" * size))) as client:
+        await client.send_all(get("/", "Connection: close"))
         await trio.sleep(9)
-        assert [(line.size, line.seconds) for line in log] == [("100000", 0)]
+        await receive_rest(client)
+    assert [(line.size, line.seconds) for line in log] == [(str(size), seconds)]
 
 
 async def test_a_stream_waits_for_its_client(log: list[Line], autojump_clock: MockClock) -> None:

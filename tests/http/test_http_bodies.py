@@ -983,6 +983,27 @@ async def test_100_continue_comes_behind_the_answers_before_it() -> None:
     assert statuses == [200, 100, 200, 200]
 
 
+@pytest.mark.parametrize("fields", [{}, {"Connection": "close"}])
+async def test_100_continue_does_not_come_when_the_response_has_begun(
+    fields: dict[str, str], autojump_clock: MockClock
+) -> None:
+    """RFC 9110, section 15.2: an interim response precedes the final one."""
+
+    async def app(request: Request) -> Response:
+        async def content() -> AsyncGenerator[bytes, None]:
+            yield b"begun "
+            async for piece in request.stream():
+                yield piece
+
+        return Response(200, content(), fields)
+
+    raw = await talk([post(b"body", "Expect: 100-continue")], app)
+    assert raw.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b" 100 " not in raw
+    (answer,) = responses(raw)
+    assert answer.body == b"begun body"
+
+
 @pytest.mark.parametrize("fields", [{}, {"Content-Length": "4"}])
 async def test_100_continue_does_not_come_within_the_response(
     fields: dict[str, str], autojump_clock: MockClock

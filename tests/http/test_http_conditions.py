@@ -380,10 +380,9 @@ def test_ranges_of_nothing() -> None:
 # ---------------------------------------------------------------- If-Range
 
 
-@pytest.mark.parametrize("validator", ['"now"', DATE, "Sunday, 06-Nov-94 08:49:37 GMT"])
-def test_if_range_with_the_current_validator(validator: str) -> None:
-    assert part("bytes=0-1", ("If-Range", validator)) == range(2)
-    assert part("bytes=1000-", ("If-Range", validator)) == range(0)
+def test_if_range_with_the_current_tag() -> None:
+    assert part("bytes=0-1", ("If-Range", '"now"')) == range(2)
+    assert part("bytes=1000-", ("If-Range", '"now"')) == range(0)
 
 
 @pytest.mark.parametrize(
@@ -392,6 +391,8 @@ def test_if_range_with_the_current_validator(validator: str) -> None:
         "",
         '"then"',
         'W/"now"',
+        DATE,  # not a strong validator: section 8.8.2.2
+        "Sunday, 06-Nov-94 08:49:37 GMT",
         BEFORE,
         AFTER,
         "*",

@@ -237,7 +237,7 @@ async def test_validators_of_the_application_win(path: Path) -> None:
     ]:
         assert (await answered(response, field)).status == status, field
     assert (await answered(response, "Range: bytes=0-1", 'If-Range: W/"mine"')).status == 200
-    assert (await answered(response, "Range: bytes=0-1", f"If-Range: {EARLIER}")).status == 206
+    assert (await answered(response, "Range: bytes=0-1", f"If-Range: {EARLIER}")).status == 200  # a date is weak
     assert (await answered(response, "Range: bytes=0-1", f"If-Range: {DATE}")).status == 200
 
 
@@ -311,7 +311,7 @@ async def test_ranges_that_are_ignored(path: Path, value: str) -> None:
 
 async def test_if_range(path: Path) -> None:
     etag = await etag_of(path)
-    for validator, status in [(etag, 206), (DATE, 206), (f"W/{etag}", 200), (EARLIER, 200), ('"x"', 200)]:
+    for validator, status in [(etag, 206), (DATE, 200), (f"W/{etag}", 200), (EARLIER, 200), ('"x"', 200)]:
         answer = await answered(FileResponse(path), "Range: bytes=0-1", f"If-Range: {validator}")
         assert (answer.status, answer.body) == (status, DATA[:2] if status == 206 else DATA)
 

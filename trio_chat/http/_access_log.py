@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 from .. import Address
@@ -24,8 +25,8 @@ class AccessEntry(NamedTuple):
         request_line: as sent; of what is no request, the beginning.
         request: None if what came was none.
         status: of the answer; None if there was none.
-        sent_bytes: of its body.
-        seconds: from the end of the request's head to the end of the answer, as far as it is ours to send.
+        sent_bytes: of its body; the last `high_water_bytes` of them may still be queued.
+        seconds: from the end of the request's head to that moment.
     """
 
     client: Address | None
@@ -45,3 +46,11 @@ class AccessEntry(NamedTuple):
         date = f"{now.tm_mday:02}/{_MONTHS[now.tm_mon - 1]}/{time.strftime('%Y:%H:%M:%S %z', now)}"
         line = _unprintable.sub(lambda match: f"\\x{ord(match[0]):02x}", self.request_line)
         return f'{client or "-"} - - [{date}] "{line}" {self.status or "-"} {self.sent_bytes or "-"} {self.seconds:.6f}'
+
+
+def log_with(log_request: Callable[[AccessEntry], None], entry: AccessEntry) -> None:
+    """Call a handler's `log_request`: that it fails is no fault of the client's, and ends nothing."""
+    try:
+        log_request(entry)
+    except Exception:
+        logging.getLogger("trio_chat.http").exception("the access log failed")

@@ -108,6 +108,7 @@ class ChunkedBody(Body):
 
     __slots__ = (
         "_collect",
+        "_fields_left",
         "_found",
         "_line",
         "_max_bytes",
@@ -117,7 +118,7 @@ class ChunkedBody(Body):
         "_trailers",
     )
 
-    def __init__(self, *, max_bytes: float, max_line_bytes: int, max_overhead_bytes: int) -> None:
+    def __init__(self, *, max_bytes: float, max_line_bytes: int, max_overhead_bytes: int, max_fields: int) -> None:
         """`max_overhead_bytes`: of all size lines together, but for the digits that count; and of the trailers."""
         super().__init__()
         self._max_bytes = max_bytes
@@ -125,6 +126,7 @@ class ChunkedBody(Body):
         self._overhead_left = self._trailer_left = max_overhead_bytes
         self._line = b""
         self._trailers = b""
+        self._fields_left = max_fields
         self._collect: Callable[[bytes], None] = self._collect_size
         self._found: Callable[[], Terminator] = self._found_size
 
@@ -208,6 +210,9 @@ class ChunkedBody(Body):
             line = _CRLF + data
             if not is_fields(line):
                 raise HTTPError(400, "malformed trailer field")
+            self._fields_left -= 1
+            if self._fields_left < 0:
+                raise HTTPError(431, "too many trailers")
             self._trailers += line
             self._trailer_left -= len(line)
             return _CRLF

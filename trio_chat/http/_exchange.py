@@ -13,9 +13,9 @@ from typing import Protocol
 import trio
 
 from .. import Address
-from ._access_log import AccessEntry
+from ._access_log import AccessEntry, log_with
 from ._errors import HTTPError
-from ._pieces import is_failure
+from ._failures import http_error_of, is_failure
 from ._reader import BodyReader
 from ._request import Request
 from ._response import Response, response_to
@@ -27,13 +27,16 @@ logger = logging.getLogger("trio_chat.http")
 class Conversation(Protocol):
     """What an exchange asks of the connection, and its limits."""
 
-    linger_timeout: float
     max_unread_bytes: int
+    unread_timeout: float
+    high_water_bytes: int
 
     @property
     def peer(self) -> Address | None: ...
     @property
     def closing(self) -> bool: ...
+    @property
+    def queued_bytes(self) -> int: ...
     def push(self, data: bytes, /) -> None: ...
     async def drain(self) -> None: ...
     def close(self) -> None: ...
@@ -61,10 +64,15 @@ class Exchange:
         try:
             await self._send(await self._ask_application())
         finally:
+            self._request.note_answered()
             if self._outgoing is not None and self._outgoing.cut_off:
                 self._chat.abort()
-            await self._request.aclose()
-            self._log()
+            try:
+                await self._request.aclose()
+            except Exception:
+                logger.exception("the files of %s could not be closed", self._request)
+            finally:
+                self._log()
 
     async def _ask_application(self) -> Response:
         try:
@@ -72,7 +80,7 @@ class Exchange:
             if inspect.isawaitable(response):
                 response = await response
             if isinstance(response, Response):
-                return await response.resolve(self._request)
+                return await self._resolved(response)
             if self._chat.closing:
                 return Response(500)  # which nobody gets
             raise TypeError(f"an application gives a Response; got {response!r}")
@@ -81,10 +89,17 @@ class Exchange:
                 raise
             return self._answer_to(exc)
 
+    async def _resolved(self, response: Response) -> Response:
+        try:
+            return await response.resolve(self._request)
+        except BaseException:
+            await response.aclose()
+            raise
+
     def _answer_to(self, failure: BaseException) -> Response:
         request = self._request
-        if isinstance(failure, HTTPError) and not request.taken_over:
-            return response_to(failure)
+        if (error := http_error_of(failure)) and not request.taken_over:
+            return response_to(error)
         logger.error("no answer to %s %s from %s", request.method, request.target, request.client, exc_info=failure)
         return response_to(HTTPError(500))
 
@@ -120,21 +135,20 @@ class Exchange:
         if reader.complete or reader.told or not reader.is_wanted or rest > self._chat.max_unread_bytes:
             return
         dropped = 0
-        with trio.move_on_after(self._chat.linger_timeout):
-            try:
-                while piece := await reader.next_piece():
-                    dropped += len(piece)
-                    if dropped > self._chat.max_unread_bytes:
-                        reader.fail(HTTPError(413))
-                        return
-            except HTTPError as failure:
-                if failure.status != HTTPStatus.REQUEST_TIMEOUT:
-                    raise
+        reader.deadline = trio.current_time() + self._chat.unread_timeout
+        try:
+            while piece := await reader.next_piece():
+                dropped += len(piece)
+                if dropped > self._chat.max_unread_bytes:
+                    reader.fail(HTTPError(413))
+                    return
+        except HTTPError as failure:
+            if failure.status != HTTPStatus.REQUEST_TIMEOUT:
+                raise
 
     def _can_go_on(self, *, streams: bool) -> bool:
         """Whether the connection can, as far as is known when the head of the response is sent."""
         reader = self._reader
-        reader.is_answered = True
         return self._may_go_on() and (reader.complete or (streams and reader.is_wanted and reader.failure is None))
 
     async def _end(self, outgoing: Outgoing) -> None:
@@ -153,7 +167,4 @@ class Exchange:
             status = HTTPStatus.SWITCHING_PROTOCOLS
         seconds = trio.current_time() - self._began
         entry = AccessEntry(self._chat.peer, request.request_line, request, status, sent_bytes, seconds)
-        try:
-            self._chat.log_request(entry)
-        except Exception:
-            logger.exception("the access log failed")  # which is no fault of the client's
+        log_with(self._chat.log_request, entry)

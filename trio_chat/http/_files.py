@@ -1,7 +1,8 @@
 """A file as a response: whole, in part, or not at all because the client has it.
 
-All that may block is done in threads: one visit opens the file, looks at what it has opened and decides; then comes one
-for every piece and one to close. No visit is abandoned when the task is cancelled, so that no open file is lost.
+All that may block is done in threads, but for the system's tables of media types, which are read once: one visit opens
+the file, looks at what it has opened and decides; then comes one for every piece and one to close. No visit is
+abandoned when the task is cancelled, so that no open file is lost.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from ._errors import HTTPError
 from ._headers import Headers, HeadersLike
 from ._request import Request
 from ._response import Response
+from ._threads import close_in_thread
 
 _PIECE_BYTES = 256 * 1024
 _NO_FILE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO}
@@ -147,8 +149,7 @@ class _Pieces(AsyncIterator[bytes]):
         """Close the file, even if the task is cancelled. There are no pieces after that."""
         self._left = 0
         if not self._file.closed:
-            with trio.CancelScope(shield=True):  # a thread, because to close a deleted file can mean to free its blocks
-                await trio.to_thread.run_sync(self._file.close)
+            await close_in_thread(self._file.close)  # of a deleted file that can mean to free its blocks
 
 
 def _open(path: str) -> io.FileIO:

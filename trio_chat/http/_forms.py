@@ -10,6 +10,7 @@ from typing import BinaryIO, TypeVar
 import trio
 
 from ._headers import Headers
+from ._threads import close_in_thread
 
 T = TypeVar("T")
 
@@ -112,9 +113,7 @@ async def close_files(files: Iterable[FormFile]) -> None:
     if all(isinstance(file, BytesIO) for file in still_open):
         _close_all(still_open)
         return
-    with trio.CancelScope(shield=True):
-        # With a limiter of its own: nothing may be in front of what cannot be cancelled.
-        await trio.to_thread.run_sync(_close_all, still_open, limiter=trio.CapacityLimiter(1))
+    await close_in_thread(_close_all, still_open)
 
 
 def _close_all(files: list[BinaryIO]) -> None:

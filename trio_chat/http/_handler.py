@@ -16,7 +16,7 @@ from typing import ClassVar, TypeAlias
 import trio
 
 from .. import AsyncChat, OversizePolicy, Reply, Terminator, TimeoutKind
-from ._access_log import AccessEntry, access_logger
+from ._access_log import AccessEntry, access_logger, log_with
 from ._body import Body, ChunkedBody, CountedBody
 from ._errors import HTTPError
 from ._exchange import Exchange
@@ -58,10 +58,13 @@ class HTTPRequestHandler(AsyncChat):
     max_body_bytes: int | None = None
     #: The longest body that `Request.read` takes, unless it is told otherwise; beyond that it raises 413. None: any.
     max_read_bytes: int | None = 1024 * 1024
-    #: How much of a body that the application has left unread is received and dropped, so that the connection can go
-    #: on; behind a longer rest it is closed.
+    #: How much of a body that the application has left unread is received and dropped before the answer, so that the
+    #: connection can go on; behind a longer rest it is closed.
     max_unread_bytes: int = 65536
-    #: How much of a chunked body may be extensions (RFC 9112, section 7.1.1), and how much trailers.
+    #: How long that rest is waited for. Then the answer is sent, and the connection closed.
+    unread_timeout: float = 2.0
+    #: How much of a chunked body may be extensions (RFC 9112, section 7.1.1) and leading zeros of sizes; and, besides,
+    #: how much trailers.
     max_chunk_overhead_bytes: int = 16384
     #: How many requests a connection may bring, after which it is closed; None for any number.
     max_requests: int | None = 100_000
@@ -154,7 +157,10 @@ class HTTPRequestHandler(AsyncChat):
             # A line ends before it is a frame that is too long.
             max_line_bytes = _MAX_LINE_BYTES if self.max_frame_bytes is None else self.max_frame_bytes - 1
             return ChunkedBody(
-                max_bytes=max_bytes, max_line_bytes=max_line_bytes, max_overhead_bytes=self.max_chunk_overhead_bytes
+                max_bytes=max_bytes,
+                max_line_bytes=max_line_bytes,
+                max_overhead_bytes=self.max_chunk_overhead_bytes,
+                max_fields=self.max_fields,
             )
         if length > max_bytes:
             raise HTTPError(413)
@@ -171,6 +177,8 @@ class HTTPRequestHandler(AsyncChat):
     # ------------------------------------------------------------------ answering
 
     async def _answer(self, head: Head, reader: BodyReader) -> None:
+        if not self._requests:
+            _check_limits(self)
         self._requests += 1
         if not reader.complete:
             self._reader = reader
@@ -193,7 +201,7 @@ class HTTPRequestHandler(AsyncChat):
         outgoing.push()
         self.close_when_done()
         text = line[:_MAX_LOGGED_BYTES].decode("latin-1")
-        self.log_request(AccessEntry(self.peer, text, None, outgoing.status, outgoing.sent_bytes, 0.0))
+        log_with(self.log_request, AccessEntry(self.peer, text, None, outgoing.status, outgoing.sent_bytes, 0.0))
 
     def _scheme(self) -> str:
         return "https" if isinstance(self.stream, trio.SSLStream) else "http"
@@ -223,3 +231,13 @@ class HTTPRequestHandler(AsyncChat):
 
     def _mid_request(self) -> bool:
         return any(data.strip(b"\r\n") for data in self.incoming)
+
+
+def _check_limits(handler: HTTPRequestHandler) -> None:
+    """Raise TypeError, saying which limit of ours is wrong; the core checks its own."""
+    for name in ("body_timeout", "min_body_rate", "unread_timeout", "max_unread_bytes", "max_chunk_overhead_bytes"):
+        if not isinstance(limit := getattr(handler, name), int | float):
+            raise TypeError(f"{name} is a number; got {limit!r}")
+    for name in ("max_body_bytes", "max_read_bytes", "max_requests"):
+        if not isinstance(limit := getattr(handler, name), int | None):
+            raise TypeError(f"{name} is a number, or None for no limit; got {limit!r}")

@@ -8,17 +8,6 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def is_failure(exc: BaseException) -> bool:
-    """Whether this is a failure like any other, and no cancellation or such.
-
-    If a generator is closed while it yields within a nursery, the nursery puts the GeneratorExit into a group, which
-    leaves `aclose` and is no `Exception`.
-    """
-    if isinstance(exc, BaseExceptionGroup):
-        return exc.split((Exception, GeneratorExit))[1] is None
-    return isinstance(exc, Exception)
-
-
 async def for_each(items: AsyncIterable[T], do: Callable[[T], Awaitable[None]]) -> None:
     """Await `do` with each of the items; then the iterator is closed, whatever happened.
 

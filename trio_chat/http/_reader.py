@@ -33,7 +33,17 @@ class BodyReader:
     Once it has failed it says the same to whoever reads.
     """
 
-    __slots__ = ("_body", "_chat", "_expects_continue", "_waited", "failure", "is_answered", "taken", "told")
+    __slots__ = (
+        "_body",
+        "_chat",
+        "_expects_continue",
+        "_waited",
+        "deadline",
+        "failure",
+        "is_answered",
+        "taken",
+        "told",
+    )
 
     def __init__(self, chat: Chat, body: Body, *, expects_continue: bool) -> None:
         self._chat = chat
@@ -44,6 +54,7 @@ class BodyReader:
         self.told = False  # to the application
         self.taken = False  # some of it
         self.is_answered = False  # the response has begun, within which 100 Continue has no place
+        self.deadline = math.inf  # for all of it, besides what the client is allowed
 
     @property
     def body(self) -> Body:
@@ -111,7 +122,7 @@ class BodyReader:
         allowed = self._chat.body_timeout + (self._body.received / rate if rate else math.inf)
         began = trio.current_time()
         try:
-            if not await self._chat.receive_more(allowed - self._waited, self._is_enough):
+            if not await self._chat.receive_more(min(allowed - self._waited, self.deadline - began), self._is_enough):
                 self.fail(ClientDisconnected("the request is not complete"))
         finally:
             self._waited += trio.current_time() - began

@@ -98,7 +98,7 @@ class Request:
             HTTPError: 413 if the body is longer, before it is received if its length is known; 408 if the client is too
                 slow; 400 if it is malformed.
             ClientDisconnected: if the client ends its side, or is gone, before the body is complete.
-            RuntimeError: if some of it has been taken already, by `stream` or by a `read` that was cancelled.
+            RuntimeError: if some of it has been taken already, by `stream`, `form`, or a `read` that was cancelled.
             trio.BusyResourceError: if another task is reading.
 
         An application can let these pass: they are answered. If cancelled, what has been received so far is lost.
@@ -129,6 +129,12 @@ class Request:
         """
         return BodyStream(self._body, self._content)
 
+    def _check_body_is_untouched(self) -> None:
+        if self._body.taken and self._body.failure is None:
+            raise RuntimeError(
+                "some of the body has been taken already, by stream(), form(), or a read() that was ended"
+            )
+
     @property
     def trailers(self) -> Headers:
         """The fields that came behind a chunked body (RFC 9110, section 6.5); empty until that has been read."""
@@ -137,7 +143,8 @@ class Request:
     async def json(self) -> Any:
         """What the body is in JSON. Raises HTTPError: 400 if it is none, and what `read` raises."""
         try:
-            return json.loads(await self.read())
+            text = (await self.read()).decode("utf-8-sig")  # RFC 8259, section 8.1
+            return json.loads(text, parse_float=_finite, parse_constant=_finite)
         except (ValueError, RecursionError):
             raise HTTPError(400, "the body is not JSON") from None
 
@@ -152,6 +159,8 @@ class Request:
                 raises.
         """
         if self._form is None:
+            if self._content is None:
+                self._check_body_is_untouched()
             content_type = self.headers.get("content-type", "")
             self._form = await read_form(content_type, self.stream(), limits or FormLimits())
         return self._form
@@ -168,9 +177,12 @@ class Request:
 
         For an application that would rather not go on then: await it in a nursery, and cancel what is in vain.
         Mind that a client may, though few do, end its side after the request and still wait for the answer. The end is
-        not seen behind more than 64 KiB of further requests, nor behind a body that nobody reads.
+        not seen behind more than 64 KiB of further requests, nor behind a body that nobody reads. When the connection
+        has been taken over, its stream tells of the end, and this waits for ever.
         """
         await self._connection.wait_eof()
+        if self.taken_over:
+            await trio.sleep_forever()
 
     async def upgrade(self, protocol: str, headers: HeadersLike = ()) -> trio.abc.Stream:
         """Switch to another protocol (RFC 9110, section 7.8), answering 101 with these header fields.
@@ -189,6 +201,8 @@ class Request:
             upgrade = {"Upgrade": protocol, "Connection": "Upgrade"}
             raise HTTPError(426, f"this is for {protocol}", upgrade)  # RFC 9110, section 15.5.22
         given = Headers(headers).without_framing()
+        if "upgrade" in given or "connection" in given:
+            raise ValueError("Upgrade and Connection follow from the protocol; they cannot be given")
         fields = Headers([*given.pairs(), ("Upgrade", protocol), ("Connection", "Upgrade")])
         line = f"HTTP/1.1 {HTTPStatus.SWITCHING_PROTOCOLS.value} {HTTPStatus.SWITCHING_PROTOCOLS.phrase}\r\n"
         stream = await self._detach(b"%b%b\r\n" % (line.encode("ascii"), encode_fields(fields.raw)), b"")
@@ -212,15 +226,26 @@ class Request:
 
     async def _detach(self, answer: bytes, replay: bytes) -> trio.abc.Stream:
         self._check_body_is_read()
-        if self.taken_over:
-            raise RuntimeError("the connection has been taken over already")
+        if self.taken_over or self._body.is_answered:
+            raise RuntimeError("the request has been answered, or the connection taken over, already")
+        self.taken_over = True
         try:
             self._connection.push(answer)
-            stream = await self._connection.detach(replay)
+            return await self._connection.detach(replay)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self.taken_over = False
             raise ClientDisconnected("the client is gone") from None
-        self.taken_over = True
-        return stream
+
+    def note_answered(self) -> None:
+        """The response has begun: it is too late for another, or for 100 Continue. The handler says so."""
+        self._body.is_answered = True
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.target}>"
+
+
+def _finite(literal: str) -> float:
+    """A number as JSON has them, which has no NaN, and no infinity."""
+    if not math.isfinite(number := float(literal)):
+        raise ValueError(f"not in JSON: {literal}")
+    return number

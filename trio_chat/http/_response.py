@@ -39,8 +39,8 @@ class Response:
         headers: a mapping, or pairs if a name comes several times. Content-Length can be given for an async iterable,
             which must keep to it; otherwise it is ours, and refused, as Transfer-Encoding is. Date is added unless it
             is given; "Connection: close" closes the connection.
-        content_type: the field Content-Type; by default text/plain for a `str`, and none for anything else. With a
-            `str`, a text type that names no charset gets "charset=utf-8".
+        content_type: the field Content-Type, if it is not among `headers`; by default text/plain for a `str`, and none
+            for anything else. With a `str`, a text type that names no charset gets "charset=utf-8".
 
     Raises TypeError or ValueError for anything else, and for header fields with CR, LF or NUL.
     """
@@ -60,7 +60,7 @@ class Response:
         if isinstance(body, str):
             body = body.encode()
             content_type = content_type or "text/plain"
-            if content_type.startswith("text/") and "charset" not in content_type:
+            if content_type.startswith("text/") and "charset" not in content_type.lower():
                 content_type += "; charset=utf-8"  # a browser would guess, and wrong
         fields = Headers(headers)
         self._length = _length_of(body, fields)

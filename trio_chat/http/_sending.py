@@ -13,9 +13,8 @@ from typing import Protocol
 
 import trio
 
-from ._errors import HTTPError
+from ._failures import http_error_of, is_failure
 from ._headers import connection_options, encode_fields
-from ._pieces import is_failure
 from ._request import Request
 from ._response import Response
 from ._status import phrase
@@ -28,6 +27,10 @@ _OURS = (b"content-length", b"connection")  # what was given is put together wit
 class Chat(Protocol):
     """What sending asks of the connection."""
 
+    high_water_bytes: int
+
+    @property
+    def queued_bytes(self) -> int: ...
     def push(self, data: bytes, /) -> None: ...
     async def drain(self) -> None: ...
 
@@ -76,6 +79,8 @@ class Outgoing:
     def push(self) -> None:
         """Push the head, and the body if that is bytes."""
         self.begun = True
+        if self._request is not None:
+            self._request.note_answered()
         body = self._response.body
         if not self._with_body or not isinstance(body, bytes):
             body = b""
@@ -94,6 +99,9 @@ class Outgoing:
                 self._end()
             else:
                 self.push()
+                if self._chat.queued_bytes > self._chat.high_water_bytes:
+                    with self._noticing_that_the_client_is_gone():
+                        await self._chat.drain()
         except BaseException as exc:
             if not self.begun:
                 raise
@@ -101,8 +109,8 @@ class Outgoing:
             self.cut_off = response.length is None and not self._chunked
             if not is_failure(exc):
                 raise
-            if isinstance(exc, HTTPError):  # it is too late for that; the client is to blame, or knows by now
-                logger.info("the answer to %s was cut off: %s", self._request, exc)
+            if error := http_error_of(exc):  # it is too late for that; the client is to blame, or knows by now
+                logger.info("the answer to %s was cut off: %s", self._request, error)
             elif not self.gone:
                 logger.exception("the answer to %s was cut off", self._request)
         finally:
@@ -151,7 +159,8 @@ class Outgoing:
 
     def _head(self) -> bytes:
         response = self._response
-        self.closes = self.closes or not self._may_go_on()
+        if not self._may_go_on():
+            self.closes = True
         fields = [field for field in response.headers.raw if field[0].lower() not in _OURS]
         if "date" not in response.headers:
             fields.append((b"Date", _http_date(int(time.time()))))  # RFC 9110, section 6.6.1
