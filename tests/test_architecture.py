@@ -19,6 +19,7 @@ FLOORS = [
     {"_chunks", "_producers", "_handler", "_alarm", "_unix", "_farewell"},
     {"_buffer", "_writer", "_admission"},
     {"_timeouts", "_intake", "_callbacks"},
+    {"_delivery"},
     {"_connection"},
     {"_chat"},
     {"_server"},

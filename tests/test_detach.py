@@ -946,3 +946,48 @@ async def test_when_it_is_closed_nothing_is_received(close: Callable[[ReplayStre
         await stream.receive_some()
     with pytest.raises(trio.ClosedResourceError):
         await stream.send_all(b"x")
+
+
+# ---------------------------------------------------------------------- the end of what comes after
+
+
+async def test_a_conversation_over_a_detached_stream_ends_as_others_do(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """It ends its side, and waits for the peer's."""
+
+    class Answering(AsyncChat):
+        def handle_connect(self) -> None:
+            self.push(b"answer")
+            self.close_when_done()
+
+    class Switching(Upgrading):
+        async def speak(self, stream: trio.abc.Stream) -> None:
+            await Answering(stream).run()
+            self.calls.append(("ended", trio.current_time()))
+
+    async with talk(Switching) as (chat, client):
+        await client.send_all(b"upgrade\n")
+        assert await receive_all(client) == b"answer"
+        await client.send_all(b"more")
+        await trio.sleep(1)
+        await client.aclose()
+    assert ("ended", 1) in chat.calls
+
+
+async def test_a_close_while_it_waits_is_no_fault_of_the_peers(autojump_clock: trio.testing.MockClock) -> None:
+    class Closed(Upgrading):
+        async def upgrade(self) -> None:
+            self.push(b"x")
+            with pytest.raises(trio.ClosedResourceError):
+                await self.detach()
+            self.calls.append(("told", None))
+
+    client, server = trio.testing.memory_stream_pair()
+    chat = Closed(StallingStream(server))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run, chat)
+        await client.send_all(b"upgrade\n")
+        await trio.sleep(1)
+        chat.close()
+    assert "told" in chat.names

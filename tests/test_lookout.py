@@ -772,3 +772,19 @@ async def test_input_while_output_is_overfull_does_not_pass_the_mark(autojump_cl
         assert await receive_all(client) == b""
     assert chat.frames == [b"line"] * 1000
     assert trio.current_time() < math.inf
+
+
+async def test_a_lookout_goes_on_when_the_buffers_are_discarded(autojump_clock: trio.testing.MockClock) -> None:
+    class Discarding(Narrow):
+        async def work(self) -> None:
+            await trio.sleep(5)
+            self.discard_buffers()
+            await trio.sleep(20)
+
+    async with talk(Discarding) as (chat, client):
+        await say(client, b"work\n")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(chat.watch)
+            await say(client, b"x" * 1500)
+            await client.send_eof()
+    assert chat.told == [5]

@@ -1738,3 +1738,150 @@ async def test_a_background_task_that_waits_when_the_callback_has_returned(
         await trio.sleep(100)
         assert chat.names[-1] == "close", "it hangs"
     assert chat.frames[:3] in ([b"1", b"ask", b"2"], [b"1", b"ask"])
+
+
+# ---------------------------------------------------------------------- what a review has found
+
+
+@pytest.mark.parametrize("chunks", splits(b"one\ntwo\nthree\n"))
+async def test_a_callback_that_collects_and_goes_on_ends_its_own_frame_first(
+    autojump_clock: trio.testing.MockClock, chunks: list[bytes]
+) -> None:
+    class Collecting(Asking):
+        async def collect_incoming_data(self, data: bytes) -> None:  # type: ignore[override]
+            self.incoming.append(data)
+            if b"".join(self.incoming) == b"one":
+                await self.receive_more()
+
+    chat, _ = await converse(Collecting, chunks)
+    assert chat.frames == [b"one", b"two", b"three"]
+
+
+async def test_a_frame_that_is_owed_counts_as_a_step(autojump_clock: trio.testing.MockClock) -> None:
+    class Slow(Asking):
+        slow = True
+
+        async def collect_incoming_data(self, data: bytes) -> None:  # type: ignore[override]
+            self.incoming.append(data)
+            if data == b"one" and self.slow:
+                self.slow = False
+                await trio.sleep_forever()
+
+        async def ask(self) -> None:
+            with trio.move_on_after(1):
+                await self.receive_more()
+            assert await self.receive_more()
+            assert self.frames[-1] == b"one"
+            self.push(b"answer")
+
+    async with talk(Slow) as (chat, client):
+        await client.send_all(b"ask\none\n")
+        assert await receive_exactly(client, 6) == b"answer"
+        assert (trio.current_time(), chat.frames) == (1, [b"ask", b"one"])
+
+
+async def test_a_verdict_counts_as_a_step_even_if_it_raises(autojump_clock: trio.testing.MockClock) -> None:
+    class Judging(Asking):
+        max_frame_bytes = 3
+        on_oversize = "skip"
+
+        def handle_oversize(self) -> None:
+            self.calls.append(("oversize", self._get_data()))
+            raise Boom
+
+        async def ask(self) -> None:
+            assert await self.receive_more()  # as much of it as may be
+            with pytest.raises(Boom):
+                await self.receive_more()
+            assert await self.receive_more()
+
+    async with talk(Judging) as (chat, client):
+        await client.send_all(b"ask\nlonger\n")
+        await trio.sleep(1)
+        await client.send_all(b"x\n")
+        await trio.sleep(1)
+        assert (chat.count("oversize"), chat.frames) == (1, [b"ask", b"x"])
+
+
+async def test_a_task_that_goes_on_for_a_callback_that_has_returned_is_told_so(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    told = []
+
+    class Leaving(Asking):
+        async def ask(self) -> None:
+            self.nursery.start_soon(self.stay)
+            await trio.sleep(1)
+            self.set_terminator(0)
+
+        async def stay(self) -> None:
+            try:
+                await self.receive_more()
+            except RuntimeError as exc:
+                told.append(str(exc))
+
+    async with talk(Leaving) as (_, client):
+        await client.send_all(b"ask\n")
+        await trio.sleep(5)
+    assert told == ["the callback for which receive_more() was called has returned"]
+
+
+async def test_a_timeout_of_a_wait_that_was_cancelled_is_forgotten(autojump_clock: trio.testing.MockClock) -> None:
+    """Whichever of the two comes first: over and over again."""
+
+    class Impatient(Staying):
+        async def ask(self) -> None:
+            with trio.move_on_after(5):
+                await self.receive_more(5)
+
+    for _ in range(20):
+        async with talk(Impatient) as (chat, client):
+            await client.send_all(b"ask\n")
+            await trio.sleep(5)
+            await trio.testing.wait_all_tasks_blocked()
+            within = chat.count("timeout")
+            await trio.sleep(100)
+            asked = chat.names.index("asked")
+            assert within in (0, 1)
+            assert "timeout" not in chat.names[asked:]
+
+
+async def test_an_idle_timeout_that_asks_the_peer_is_not_called_within_itself(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    class Pinging(Asking):
+        idle_timeout = 10
+
+        async def handle_timeout(self, kind: TimeoutKind) -> None:  # type: ignore[override]
+            self.calls.append(("timeout", trio.current_time()))
+            await self.receive_more()
+
+    async with talk(Pinging) as (chat, _):
+        await trio.sleep(10_000 - 1)
+        assert 400 < chat.count("timeout") < 1000
+
+
+async def test_the_failure_of_a_producer_is_noticed_after_the_peer_has_gone(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    class Unclosable:
+        def __iter__(self) -> Iterator[bytes]:
+            return self
+
+        def __next__(self) -> bytes:
+            raise StopIteration
+
+        def close(self) -> None:
+            raise Boom
+
+    class Producing(Asking):
+        write_timeout = 5
+
+        def handle_connect(self) -> None:
+            self.push(b"x")
+            self.push_with_producer(Unclosable())
+
+    _, server = trio.testing.memory_stream_pair()
+    with pytest.raises(Boom):
+        await run(Producing(StallingStream(server)))
+    assert trio.current_time() == 5

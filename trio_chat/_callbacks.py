@@ -6,7 +6,7 @@ What is pushed while callbacks run is kept until they are through with the chunk
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from ._buffer import Batch
@@ -29,15 +29,15 @@ class Conversation(Protocol):
 
 
 class Callbacks:
-    __slots__ = ("_conversation", "_handler", "corked", "depth", "owes_end", "receiving")
+    __slots__ = ("_conversation", "_handler", "corked", "current", "owes_end", "receiving")
 
     def __init__(self, handler: Handler, conversation: Conversation) -> None:
         self._handler = handler
         self._conversation = conversation
         self.corked = False
-        self.depth = 0  # how many callbacks await, each within the one before
-        self.receiving = False  # the innermost of them goes on with the conversation
-        self.owes_end = False  # collecting the last of a frame was cancelled, or raised
+        self.current: object = None  # stands for the innermost callback that awaits
+        self.receiving = False  # it goes on with the conversation
+        self.owes_end = False  # the last of a frame is being collected, or was when that was cancelled or raised
 
     async def hand_over(self, batch: Batch) -> None:
         """Call what collects and what acts on frames, as long as the conversation is open."""
@@ -46,18 +46,20 @@ class Callbacks:
         pieces, ended = batch
         for data in pieces:
             if data:
+                reply = None
                 try:
                     if (reply := collect(data)) is not None:
+                        self.owes_end = ended
                         await self.settle(reply)
+                        if ended and not self.owes_end:
+                            continue  # the callback went on with the conversation, which has ended the frame
+                        self.owes_end = False
                 except Exception as exc:
-                    self.owes_end = ended
+                    self.owes_end = ended and (reply is None or self.owes_end)
                     await self.error(exc)
                     if ended and not self.owes_end:
-                        continue  # handle_error went on with the conversation, which has ended the frame
+                        continue
                     self.owes_end = False
-                except BaseException:
-                    self.owes_end = ended
-                    raise
                 if not self._conversation.open:
                     break
             if ended:
@@ -83,24 +85,16 @@ class Callbacks:
         """Await what a callback gave back, and meanwhile let output go."""
         if not inspect.isawaitable(reply):
             return  # a callback of the old days that returned something
-        outer, self.receiving = self.receiving, False
-        self.depth += 1
-        try:
-            await self.uncorked(reply)
-        finally:
-            self.depth -= 1
-            if self.receiving:
-                self._conversation.interrupt()  # some task still receives for a callback that has returned
-            self.receiving = outer
-
-    async def uncorked(self, wait: Awaitable[None]) -> None:
-        """Await something, and meanwhile let output go."""
-        outer, self.corked = self.corked, False
+        outer = self.corked, self.current, self.receiving
+        self.corked, self.current, self.receiving = False, object(), False
         self._conversation.let_others_go_on()
         try:
-            await wait
+            await reply
         finally:
-            self.corked = outer
+            abandoned = self.receiving  # by a task that goes on for a callback which has returned
+            self.corked, self.current, self.receiving = outer
+            if abandoned:
+                self._conversation.interrupt()
 
     async def error(self, exc: Exception) -> None:
         if isinstance(exc, Ended | Lost) and exc.connection is self._conversation:

@@ -136,7 +136,7 @@ class AsyncChat(Handler):
         What has come next, some data or the end of a frame or both, is handed to `collect_incoming_data` and
         `found_terminator`, which are thus called before the callback that awaits this has returned. So a callback can
         take its time over a message that is longer than memory, or ask the peer something and wait for the answer.
-        Nothing is received but by this, which is the backpressure.
+        Nothing is received but by this (and by `wait_eof`), which is the backpressure.
 
         Args:
             patience: how many seconds to wait for the peer, before `handle_timeout("message")` is called. The idle
@@ -144,15 +144,17 @@ class AsyncChat(Handler):
             enough: asked after each such step; while it says no, the next step is taken, as long as there is something
                 that has been received already.
 
-        Returns whether one of the callbacks was called, `handle_timeout` included. False: there is no more input, the
-        peer has ended its side (`handle_eof` will be called afterwards) or the conversation is over.
+        Returns whether one of the callbacks was called, or a timeout has passed (within `handle_timeout`, that for
+        idleness is not called again). False: there is no more input, the peer has ended its side (`handle_eof` will be
+        called afterwards) or the conversation is over.
 
         Raises:
             Exception: what one of the callbacks raised and `handle_error` did not handle.
             RuntimeError: if no callback is running, or if it is `handle_oversize`.
             trio.BusyResourceError: if another task is in it.
 
-        If cancelled, nothing is lost: the next call, or the conversation, goes on from there.
+        If cancelled, nothing is lost: the next call, or the conversation, goes on from there, if need be with the
+        `found_terminator` of what was collected. It is not always a schedule point.
         """
         return await self._connection.receive_more(patience, enough)
 
@@ -213,7 +215,7 @@ class AsyncChat(Handler):
         """Drop what has been received and not handed over, and what is queued and not being sent."""
         self._connection.buffer.take()
         self._connection.writer.discard()
-        self._connection.flush()
+        self._connection.let_others_go_on()
         self.incoming.clear()
 
     # ------------------------------------------------------------------ the end

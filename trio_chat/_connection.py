@@ -21,20 +21,18 @@ It never goes back. Anyone may move it on, from a callback or from another task,
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import islice
-from operator import length_hint
 from typing import TYPE_CHECKING
 
 import trio
 
-from ._buffer import Batch, TerminatorBuffer
+from ._buffer import TerminatorBuffer
 from ._callbacks import Callbacks
+from ._delivery import Delivery
 from ._endings import Ended, Lost, raising_itself
-from ._errors import FrameTooLong
 from ._farewell import Farewell
 from ._handler import check_limits
 from ._intake import Intake
-from ._replay import ReplayStream, replaying
+from ._replay import replaying
 from ._streams import close_now
 from ._timeouts import Timeouts
 from ._writer import Writer
@@ -44,14 +42,12 @@ if TYPE_CHECKING:
     from ._producers import Source
     from ._terminators import Terminator
 
-_FRAMES_PER_TURN = 256  # after so many frames of one chunk other tasks have their turn
-
 
 class Connection:
     __slots__ = (
-        "_callbacks", "_delivering", "_eof_told", "_farewell", "_handler", "_judging", "_news", "_sending",
-        "_steps", "_timeouts", "_writing", "buffer", "closed", "intake", "nursery", "open", "stopping",
-        "stream", "writer",
+        "_callbacks", "_delivery", "_detached", "_eof_told", "_farewell", "_handler", "_in_timeout", "_news",
+        "_sending", "_timeouts", "_writing", "buffer", "closed", "intake", "nursery", "open", "stopping", "stream",
+        "writer",
     )  # fmt: skip
 
     def __init__(self, handler: Handler, stream: trio.abc.Stream) -> None:
@@ -66,14 +62,14 @@ class Connection:
         self.open = True
         self.closed = False
         self._news = False
-        self._delivering = False
-        self._judging = False  # handle_oversize is called
+        self._in_timeout = False  # handle_timeout is called
+        self._detached = False
         self._writing = False  # the writer's task has been started
         self._eof_told = False
-        self._steps = 0  # of callbacks that go on with the conversation
         self._farewell = Farewell()
         self.stopping = False
         self._timeouts = Timeouts(handler, self.writer, self.interrupt)
+        self._delivery = Delivery(handler, self, self._callbacks, self._timeouts)
 
     # ------------------------------------------------------------------ moves, callable from any task
 
@@ -99,7 +95,7 @@ class Connection:
 
     def set_terminator(self, terminator: Terminator) -> None:
         self.buffer.terminator = terminator
-        if self.intake.waits or not self._delivering:
+        if self.intake.waits or not self._delivery.delivering:
             self.interrupt()  # it may end what is already buffered
 
     def interrupt(self) -> None:
@@ -141,6 +137,9 @@ class Connection:
 
     async def drain(self) -> None:
         await self.writer.below_low()
+        self._check_not_lost()
+
+    def _check_not_lost(self) -> None:
         if self.writer.lost and (self.writer.peer_gone or not self.closed):
             raise Lost(self, "the peer is gone, or does not read")
         if self.closed:
@@ -209,7 +208,7 @@ class Connection:
             self._timeouts.note_waited()
 
     async def _handle_input(self) -> None:
-        await self._deliver()
+        await self._delivery.deliver()
         if self.buffer.frame_bytes < self.intake.look():
             self._timeouts.note_frame_end()  # some of it ended another frame, the present one began within it
         if self.intake.eof and self.open and not self._eof_told:
@@ -229,8 +228,12 @@ class Connection:
             finally:
                 self.close()
         if (due := self._timeouts.take_due()) is not None:
-            if self.open or due == "write":
-                await self._callbacks.call(self._handler.handle_timeout, due)
+            if due == "write" or (self.open and not (due == "idle" and self._in_timeout)):
+                outer, self._in_timeout = self._in_timeout, True
+                try:
+                    await self._callbacks.call(self._handler.handle_timeout, due)
+                finally:
+                    self._in_timeout = outer
             if due == "write":
                 self.close()
         return due is not None
@@ -242,7 +245,7 @@ class Connection:
         await self.intake.stop()
         if self.closed:
             return
-        lingers = self.writer.sent_bytes and not self.intake.eof and not isinstance(self.stream, ReplayStream)
+        lingers = self.writer.sent_bytes and not self.intake.eof and not self._detached
         patience = self._handler.linger_timeout if lingers else 0
         longest = patience if self.stopping else 10 * patience
         close_within = self._handler.write_timeout
@@ -252,111 +255,54 @@ class Connection:
 
     async def receive_more(self, patience: float, enough: Callable[[], bool]) -> bool:
         callbacks = self._callbacks
-        if not callbacks.depth or self._judging:
+        if callbacks.current is None or self._delivery.judging:
             raise RuntimeError("receive_more() is for a callback that is running, and not for handle_oversize()")
         if callbacks.receiving:
             raise trio.BusyResourceError("another task is in receive_more()")
         await trio.lowlevel.checkpoint_if_cancelled()
-        depth, callbacks.receiving = callbacks.depth, True
+        ours, callbacks.receiving = callbacks.current, True
         try:
-            if await self._receive_until(enough, trio.current_time() + patience, depth):
+            if await self._receive_until(enough, trio.current_time() + patience, ours):
                 return True
         finally:
-            if callbacks.depth >= depth:
+            if callbacks.current is ours:
                 callbacks.receiving = False
         await trio.lowlevel.checkpoint()
         return False
 
-    async def _receive_until(self, enough: Callable[[], bool], until: float, depth: int) -> bool:
+    async def _receive_until(self, enough: Callable[[], bool], until: float, ours: object) -> bool:
         self._timeouts.note_activity()
         while self.open:
-            if self._callbacks.depth < depth:
+            if self._callbacks.current is not ours:
                 raise RuntimeError("the callback for which receive_more() was called has returned")
             if self._news:
                 self._news = False
                 if await self._handle_news():
                     return True
-            elif await self._hand_over_until(enough):
+            elif await self._delivery.deliver(enough):
                 return True
             elif self.intake.eof:
                 return False
             elif not self._news:  # there may be some by now
                 self.intake.fresh = False
-                with trio.CancelScope() as scope:
-                    await self._wait_for_input(scope, in_message=True, until=until)
+                try:
+                    with trio.CancelScope() as scope:
+                        await self._wait_for_input(scope, in_message=True, until=until)
+                except BaseException:
+                    self._timeouts.drop_due()
+                    raise
         return False
-
-    async def _hand_over_until(self, enough: Callable[[], bool]) -> bool:
-        """Hand what is buffered to the callbacks, piece by piece, until it is enough; whether there was anything."""
-        handed_over = False
-        self._callbacks.corked = True
-        try:
-            while not (handed_over and enough()) and (batch := await self._next_batch()) is not None:
-                handed_over = True
-                await self._callbacks.hand_over(Batch(islice(batch.pieces, 1), batch.ended))
-                self._steps += 1
-                if self._steps % _FRAMES_PER_TURN == 0:
-                    await trio.lowlevel.checkpoint()
-        finally:
-            self._callbacks.corked = False
-            self.let_others_go_on()
-            if handed_over:
-                self._timeouts.note_activity()
-        return handed_over
 
     async def detach(self, replay: bytes) -> trio.abc.Stream:
         self.close_when_done()
+        self._detached = True
+        await trio.lowlevel.checkpoint()
         await self.intake.stop()
         await self.writer.flushed()
-        if self.writer.lost:
-            raise Lost(self, "the peer is gone, or does not read")
+        self._check_not_lost()
         self._timeouts.stop()
         self.stream = replaying(self.stream, replay + self.buffer.take())
         return self.stream
-
-    # ------------------------------------------------------------------ callbacks
-
-    async def _deliver(self) -> None:
-        """Hand what the buffer holds to the callbacks, as long as the conversation is open."""
-        frames = 0
-        handed_over = False
-        self._callbacks.corked = self._delivering = True
-        try:
-            while (batch := await self._next_batch()) is not None:
-                handed_over = True
-                frames += length_hint(batch.pieces) if batch.ended else 0
-                await self._callbacks.hand_over(batch)
-                if frames >= _FRAMES_PER_TURN:
-                    frames = 0
-                    await trio.lowlevel.checkpoint()
-        finally:
-            self._callbacks.corked = self._delivering = False
-            self.let_others_go_on()
-            if handed_over:
-                self._timeouts.note_activity()
-
-    async def _next_batch(self) -> Batch | None:
-        """The next batch that the conversation is ready for; None if there is none, or it is over."""
-        while self.open:
-            if self.writer.overfull:
-                await self._callbacks.uncorked(self.writer.below_low())
-                continue
-            if self._callbacks.owes_end:
-                await self._callbacks.end_frame()
-                continue
-            try:
-                return self.buffer.next_batch()
-            except FrameTooLong:
-                policy = self._handler.on_oversize
-            if policy != "close":
-                self._judging = True
-                await self._callbacks.call(self._handler.handle_oversize)
-                self._judging = False
-            if policy == "skip":
-                self.buffer.skip_frame()
-            else:
-                self.close_when_done()
-        return None
 
     # ------------------------------------------------------------------ news
 
@@ -371,9 +317,9 @@ class Connection:
             self._timeouts.note_input()
 
     def _note_output(self) -> None:
+        if self.writer.failure is not None:
+            self.interrupt()
         if self.writer.peer_gone:
             self.intake.give_up()
-        elif self.writer.failure is not None:
-            self.interrupt()
         else:
             self._timeouts.note_output()

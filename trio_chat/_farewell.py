@@ -6,6 +6,7 @@ from contextlib import suppress
 
 import trio
 
+from ._replay import ReplayStream
 from ._streams import close_now
 
 _DROP_BYTES = 65536
@@ -38,6 +39,8 @@ async def _linger(stream: trio.abc.Stream, patience: float, longest: float) -> N
     For `longest` seconds in all. To close a socket at once, with input unread, would reset the connection, and the
     reset can overtake what was sent last.
     """
+    while isinstance(stream, ReplayStream):
+        stream = stream.transport_stream
     with trio.move_on_after(longest):
         if isinstance(stream, trio.SSLStream):
             await _linger_over_tls(stream, patience, longest)

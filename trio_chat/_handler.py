@@ -1,8 +1,8 @@
 """The handler's contract: which callbacks a connection invokes, when, and which limits it reads.
 
-The callbacks of one connection never run at the same time: the next begins when the one before has returned. Each may
-be `def` or `async def`. While one awaits, nothing is received, which is the backpressure towards the peer; what has
-been pushed is sent meanwhile.
+The callbacks of one connection never run at the same time: the next begins when the one before has returned, or awaits
+`receive_more`, within which it is called. Each may be `def` or `async def`. While one awaits anything else, nothing is
+received, which is the backpressure towards the peer; what has been pushed is sent meanwhile.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ class Handler:
     ac_in_buffer_size: int = 65536
     ac_out_buffer_size: int = 65536
     #: Above so many queued bytes nothing more is received or handled, until no more than `low_water_bytes` are left.
+    #: Also how far `wait_eof` reads ahead.
     high_water_bytes: int = 65536
     low_water_bytes: int = 16384
 
@@ -60,7 +61,7 @@ class Handler:
     linger_timeout: float = 2.0
 
     def handle_connect(self) -> Reply:
-        """The conversation begins. The first callback; nothing is received before it has returned."""
+        """The conversation begins. The first callback; nothing is received before it has returned, or asks for it."""
 
     def collect_incoming_data(self, data: bytes) -> Reply:
         """`data`, never empty, has come before the terminator. A frame may come in several calls.
@@ -77,7 +78,7 @@ class Handler:
         """A frame is longer than `max_frame_bytes`, of which the first `max_frame_bytes` bytes have been collected.
 
         The place to push the protocol's answer and to forget what was collected. Called if `on_oversize` is "answer" or
-        "skip", once for each such frame.
+        "skip", once for each such frame. It cannot go on with the conversation by `receive_more`.
         """
 
     def handle_eof(self) -> Reply:
@@ -89,7 +90,7 @@ class Handler:
         raise NotImplementedError
 
     def handle_timeout(self, kind: TimeoutKind) -> Reply:
-        """The timeout `kind` has passed: "idle", "message", or "write".
+        """The timeout `kind` has passed: "idle", "message" (or the patience of `receive_more`), or "write".
 
         By default, close when what is queued has been sent. A handler that leaves the conversation open is called again
         after the same time. After "write" there is nothing to be decided: output is lost, and the connection closes.

@@ -85,8 +85,7 @@ class Timeouts:
     def note_input(self) -> None:
         """A chunk has come: what has been due for want of it is not."""
         self._since = None
-        if self.due != "write":
-            self.due = None
+        self.drop_due()
 
     def note_activity(self) -> None:
         """Callbacks have run: whatever is waited for is waited for anew."""
@@ -99,6 +98,11 @@ class Timeouts:
     def note_output(self) -> None:
         """A send has begun."""
         self._look_at(self._write_deadline())
+
+    def drop_due(self) -> None:
+        """The wait that took too long is over."""
+        if self.due != "write":
+            self.due = None
 
     def take_due(self) -> TimeoutKind | None:
         """The timeout that has passed, once; its time begins again."""
