@@ -86,7 +86,7 @@ class Callbacks:
         if not inspect.isawaitable(reply):
             return  # a callback of the old days that returned something
         outer = self.corked, self.current, self.receiving
-        self.corked, self.current, self.receiving = False, object(), False
+        self.corked, self.current, self.receiving = False, reply, False
         self._conversation.let_others_go_on()
         try:
             await reply

@@ -135,6 +135,8 @@ class HTTPRequestHandler(AsyncChat):
         head_data = self._without_empty_lines(data)
         if not head_data:
             return None
+        if not self._requests:
+            _check_limits(self)
         head = parse_head(head_data, max_target_bytes=self.max_target_bytes, max_fields=self.max_fields)
         check_routing(head)
         body = self._body_of(head)
@@ -177,8 +179,6 @@ class HTTPRequestHandler(AsyncChat):
     # ------------------------------------------------------------------ answering
 
     async def _answer(self, head: Head, reader: BodyReader) -> None:
-        if not self._requests:
-            _check_limits(self)
         self._requests += 1
         if not reader.complete:
             self._reader = reader
@@ -235,9 +235,12 @@ class HTTPRequestHandler(AsyncChat):
 
 def _check_limits(handler: HTTPRequestHandler) -> None:
     """Raise TypeError, saying which limit of ours is wrong; the core checks its own."""
-    for name in ("body_timeout", "min_body_rate", "unread_timeout", "max_unread_bytes", "max_chunk_overhead_bytes"):
+    for name in ("body_timeout", "min_body_rate", "unread_timeout"):
         if not isinstance(limit := getattr(handler, name), int | float):
             raise TypeError(f"{name} is a number; got {limit!r}")
+    for name in ("max_target_bytes", "max_fields", "max_empty_lines", "max_unread_bytes", "max_chunk_overhead_bytes"):
+        if not isinstance(limit := getattr(handler, name), int):
+            raise TypeError(f"{name} is an integer; got {limit!r}")
     for name in ("max_body_bytes", "max_read_bytes", "max_requests"):
         if not isinstance(limit := getattr(handler, name), int | None):
-            raise TypeError(f"{name} is a number, or None for no limit; got {limit!r}")
+            raise TypeError(f"{name} is an integer, or None for no limit; got {limit!r}")
