@@ -132,11 +132,11 @@ class HTTPRequestHandler(AsyncChat):
             return None
 
     def _found_head(self, data: bytes) -> Reply:
+        if not self._requests:
+            _check_limits(self)
         head_data = self._without_empty_lines(data)
         if not head_data:
             return None
-        if not self._requests:
-            _check_limits(self)
         head = parse_head(head_data, max_target_bytes=self.max_target_bytes, max_fields=self.max_fields)
         check_routing(head)
         body = self._body_of(head)
