@@ -9,7 +9,7 @@ from pathlib import Path
 import nox
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
-OLDEST_TRIO = "trio==0.25.0"
+OLDEST_TRIO = "trio==0.29.0"
 RUN_TESTS = ("python", "-P", "-m", "pytest")  # -P: what is imported is the installed wheel, not the checkout
 
 nox.options.sessions = ["lint", "types", "tests", "oldest_trio", "coverage", "build"]

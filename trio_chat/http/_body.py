@@ -50,9 +50,9 @@ class Body(ABC):
 
     def __init__(self) -> None:
         self.pieces: list[bytes] = []
-        self.received = 0
-        self.complete = False
-        self.trailers = _NO_TRAILERS
+        self.received: int = 0
+        self.complete: bool = False
+        self.trailers: Headers = _NO_TRAILERS
 
     def take(self) -> bytes:
         """Take the pieces, as one."""

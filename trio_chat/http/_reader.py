@@ -51,10 +51,10 @@ class BodyReader:
         self._expects_continue = expects_continue and not body.complete
         self._waited = 0.0
         self.failure: HTTPError | None = None
-        self.told = False  # to the application
-        self.taken = False  # some of it
-        self.is_answered = False  # the response has begun, within which 100 Continue has no place
-        self.deadline = math.inf  # for all of it, besides what the client is allowed
+        self.told: bool = False  # to the application
+        self.taken: bool = False  # some of it
+        self.is_answered: bool = False  # the response has begun, within which 100 Continue has no place
+        self.deadline: float = math.inf  # for all of it, besides what the client is allowed
 
     @property
     def body(self) -> Body:

@@ -81,8 +81,8 @@ class Request:
         self._head = head
         self._body = body
         self._connection = connection
-        self.taken_over = False
-        self.upgraded = False
+        self.taken_over: bool = False
+        self.upgraded: bool = False
         self._form: Form | None = None
         self._content: bytes | None = None  # the whole body, once it has been read
 
