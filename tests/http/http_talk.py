@@ -1,9 +1,11 @@
 """Conversations with `HTTPRequestHandler` in memory, and a reader of its answers that shares no code with it."""
 
+import os
 import re
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 import trio
@@ -139,3 +141,16 @@ def get(
 
 def post(body: bytes, *fields: str, target: str = "/") -> bytes:
     return get(target, f"Content-Length: {len(body)}", *fields, method="POST") + body
+
+
+def is_open(path: Path) -> bool:
+    """Whether this process has the file open."""
+    wanted = path.stat()
+    for number in os.listdir("/dev/fd"):
+        try:
+            found = os.fstat(int(number))
+        except OSError:
+            continue  # the directory's own
+        if os.path.samestat(found, wanted):
+            return True
+    return False

@@ -8,7 +8,8 @@ from http import HTTPStatus
 import pytest
 
 from trio_chat.http import Headers
-from trio_chat.http._conditions import Validators, parse_date, unmet, wanted_range
+from trio_chat.http._conditions import Validators, unmet, wanted_range
+from trio_chat.http._dates import parse_date
 
 MODIFIED = 784111777
 BEFORE = "Sun, 06 Nov 1994 08:49:36 GMT"

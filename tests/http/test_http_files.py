@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 import pytest
 import trio
-from http_talk import Answer, get, say, say_once, talk
+from http_talk import Answer, get, is_open, say, say_once, talk
 from trio.testing import lockstep_stream_pair
 
 from trio_chat.http import App, FileResponse, HTTPError, HTTPRequestHandler, Request, Response, serve
@@ -68,19 +68,6 @@ async def answered(response: Response, *fields: str, method: str = "GET") -> Ans
 
     (answer,) = await say(get("/", *fields, method=method), giving(response), methods=[method])
     return answer
-
-
-def is_open(path: Path) -> bool:
-    """Whether this process has the file open."""
-    wanted = path.stat()
-    for number in os.listdir("/dev/fd"):
-        try:
-            found = os.fstat(int(number))
-        except OSError:
-            continue  # the directory's own
-        if os.path.samestat(found, wanted):
-            return True
-    return False
 
 
 @pytest.fixture

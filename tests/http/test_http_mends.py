@@ -15,7 +15,7 @@ import pytest
 import trio
 from form_bodies import END, MULTIPART, URLENCODED, upload
 from http_answers import CUT_OFF, errors, read_answer, read_answers
-from http_talk import Client, answers, connected, factory_of, get, post, read_to_end, say_once, talk
+from http_talk import Client, answers, connected, factory_of, get, is_open, post, read_to_end, say_once, talk
 from http_wire import Framed, Resettable, chunked, chunked_head, framing_name, hear, hear_one, post_in_chunks, responses
 from trio.testing import MockClock, lockstep_stream_pair, memory_stream_pair, wait_all_tasks_blocked
 
@@ -360,19 +360,6 @@ def no_threads_left() -> Iterator[None]:
     finally:
         for borrower in borrowers:
             limiter.release_on_behalf_of(borrower)
-
-
-def is_open(path: Path) -> bool:
-    """Whether this process has the file open."""
-    wanted = path.stat()
-    for number in os.listdir("/dev/fd"):
-        try:
-            found = os.fstat(int(number))
-        except OSError:
-            continue  # that of the listing
-        if os.path.samestat(found, wanted):
-            return True
-    return False
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from .. import Address
+from ._dates import MONTHS
 from ._request import Request
 
 access_logger = logging.getLogger("trio_chat.http.access")
 
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")  # in any locale
 _unprintable = re.compile(r"[^ !#-\[\]-~]")
 
 
@@ -43,7 +43,7 @@ class AccessEntry(NamedTuple):
         """
         client = self.client[0] if isinstance(self.client, tuple) else None
         now = time.localtime()
-        date = f"{now.tm_mday:02}/{_MONTHS[now.tm_mon - 1]}/{time.strftime('%Y:%H:%M:%S %z', now)}"
+        date = f"{now.tm_mday:02}/{MONTHS[now.tm_mon - 1]}/{time.strftime('%Y:%H:%M:%S %z', now)}"
         line = _unprintable.sub(lambda match: f"\\x{ord(match[0]):02x}", self.request_line)
         return f'{client or "-"} - - [{date}] "{line}" {self.status or "-"} {self.sent_bytes or "-"} {self.seconds:.6f}'
 

@@ -54,6 +54,11 @@ class Body(ABC):
         self.complete: bool = False
         self.trailers: Headers = _NO_TRAILERS
 
+    def add(self, data: bytes) -> None:
+        """`data`, of the content, has come."""
+        self.received += len(data)
+        self.pieces.append(data)
+
     def take(self) -> bytes:
         """Take the pieces, as one."""
         taken = self.pieces[0] if len(self.pieces) == 1 else b"".join(self.pieces)
@@ -95,8 +100,7 @@ class CountedBody(Body):
         return self._length
 
     def collect(self, data: bytes) -> None:
-        self.received += len(data)
-        self.pieces.append(data)
+        self.add(data)
 
     def found(self) -> Terminator:
         self.complete = True
@@ -108,10 +112,10 @@ class ChunkedBody(Body):
 
     __slots__ = (
         "_collect",
-        "_fields_left",
         "_found",
         "_line",
         "_max_bytes",
+        "_max_fields",
         "_max_line_bytes",
         "_overhead_left",
         "_trailer_left",
@@ -125,8 +129,8 @@ class ChunkedBody(Body):
         self._max_line_bytes = max_line_bytes
         self._overhead_left = self._trailer_left = max_overhead_bytes
         self._line = b""
-        self._trailers = b""
-        self._fields_left = max_fields
+        self._trailers: list[tuple[bytes, bytes]] = []
+        self._max_fields = max_fields
         self._collect: Callable[[bytes], None] = self._collect_size
         self._found: Callable[[], Terminator] = self._found_size
 
@@ -177,14 +181,10 @@ class ChunkedBody(Body):
             return _CRLF
         if len(digits) > _MAX_SIZE_DIGITS or self.received + (size := int(digits, 16)) > self._max_bytes:
             raise HTTPError(413)
-        self._collect, self._found = self._collect_data, self._found_data
+        self._collect, self._found = self.add, self._found_data
         return size
 
     # ------------------------------------------------------------------ data
-
-    def _collect_data(self, data: bytes) -> None:
-        self.received += len(data)
-        self.pieces.append(data)
 
     def _found_data(self) -> Terminator:
         self._collect, self._found = self._collect_end, self._found_end
@@ -210,13 +210,12 @@ class ChunkedBody(Body):
             line = _CRLF + data
             if not is_fields(line):
                 raise HTTPError(400, "malformed trailer field")
-            self._fields_left -= 1
-            if self._fields_left < 0:
+            self._trailers += fields_of(line)
+            if len(self._trailers) > self._max_fields:
                 raise HTTPError(431, "too many trailers")
-            self._trailers += line
             self._trailer_left -= len(line)
             return _CRLF
         if self._trailers:
-            self.trailers = Headers.from_raw(fields_of(self._trailers))
+            self.trailers = Headers.from_raw(self._trailers)
         self.complete = True
         return None

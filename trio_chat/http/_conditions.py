@@ -8,29 +8,16 @@ and the client has to take the whole in any case (section 14.2).
 from __future__ import annotations
 
 import re
-import time
-from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import NamedTuple
 
+from ._dates import parse_date
 from ._headers import Headers
 
 # Section 8.8.3. A list may have empty elements (section 5.6.1.2); the comma of `"a,b"` is the tag's own.
 _TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*+"'
 _tag = re.compile(_TAG)
 _tags = re.compile(rf"[ \t,]*+(?:{_TAG}[ \t]*+(?:,[ \t,]*+|\Z))*+")
-
-# Section 5.6.7: the form that is sent today, and the two that were sent once and must be understood.
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_MONTH = rf"(?P<month>{'|'.join(_MONTHS)})"
-_TIME = r"(?P<hour>[01][0-9]|2[0-3]):(?P<minute>[0-5][0-9]):(?P<second>[0-5][0-9]|60)"
-_dates = (
-    re.compile(rf"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), (?P<day>[0-9]{{2}}) {_MONTH} (?P<year>[0-9]{{4}}) {_TIME} GMT"),
-    re.compile(
-        rf"(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day, (?P<day>[0-9]{{2}})-{_MONTH}-(?P<year>[0-9]{{2}}) {_TIME} GMT"
-    ),
-    re.compile(rf"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) {_MONTH} (?P<day>[0-9 ][0-9]) {_TIME} (?P<year>[0-9]{{4}})"),
-)
 
 # Section 14.1.2; the unit is case-insensitive (section 14.1), and a list with one range may have empty elements.
 _range = re.compile(r"bytes=[ \t,]*+([0-9]*+)-([0-9]*+)[ \t,]*+", re.IGNORECASE)
@@ -85,22 +72,6 @@ def wanted_range(method: str, headers: Headers, length: int, current: Validators
     if last is None:
         return range(first, length)
     return range(first, min(last + 1, length)) if first <= last else None
-
-
-def parse_date(text: str) -> int | None:
-    """The seconds since 1970 that an HTTP-date stands for; None if it is none. Section 5.6.7."""
-    match = next(filter(None, (pattern.fullmatch(text) for pattern in _dates)), None)
-    if match is None:
-        return None
-    year = int(match["year"])
-    if len(match["year"]) == 2:  # the last such year that is not more than 50 years ahead
-        year += (time.gmtime().tm_year + 50 - year) // 100 * 100
-    month = _MONTHS.index(match["month"]) + 1
-    try:
-        minute = datetime(year, month, int(match["day"]), int(match["hour"]), int(match["minute"]), tzinfo=UTC)
-    except ValueError:  # the 31st of February
-        return None
-    return int(minute.timestamp()) + int(match["second"])  # which datetime does not take if it is 60
 
 
 def _is_listed(etag: str | None, field: str, *, strongly: bool) -> bool:

@@ -16,7 +16,6 @@ import stat
 import time
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
-from email.utils import formatdate
 from hashlib import blake2b
 from http import HTTPStatus
 from urllib.parse import quote
@@ -24,6 +23,7 @@ from urllib.parse import quote
 import trio
 
 from ._conditions import Validators, unmet, wanted_range
+from ._dates import http_date
 from ._errors import HTTPError
 from ._headers import Headers, HeadersLike
 from ._request import Request
@@ -176,7 +176,7 @@ def _metadata(found: os.stat_result) -> dict[str, str]:
     version = f"{found.st_dev} {found.st_ino} {found.st_size} {found.st_mtime_ns}"  # which is nobody's business
     return {
         "ETag": f'"{blake2b(version.encode(), digest_size=12).hexdigest()}"',
-        "Last-Modified": formatdate(modified, usegmt=True),
+        "Last-Modified": http_date(modified),
         "Accept-Ranges": "bytes",
     }
 

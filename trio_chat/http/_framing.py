@@ -7,7 +7,7 @@ from ipaddress import IPv6Address
 
 from ._errors import HTTPError
 from ._head import Head
-from ._headers import connection_options
+from ._headers import connection_options, elements_of
 
 # RFC 3986, section 3.2.2: reg-names and IPv4 addresses, or an IPv6 or later address in brackets; then a port.
 _host = re.compile(
@@ -76,7 +76,7 @@ def body_length(head: Head) -> int | None:
     differ about what it means.
     """
     lengths = head.headers.get_all("content-length")
-    if codings := head.headers.get_all("transfer-encoding"):
+    if codings := elements_of(head.headers, "transfer-encoding"):
         if lengths:  # section 6.3, number 3: an attempt at request smuggling, or a broken client
             raise HTTPError(400, "both Content-Length and Transfer-Encoding")
         if head.minor_version == 0:  # section 6.1
@@ -94,8 +94,7 @@ def body_length(head: Head) -> int | None:
     return int(digits)
 
 
-def _check_codings(lines: list[str]) -> None:
-    codings = [coding.strip(" \t").lower() for line in lines for coding in line.split(",")]
+def _check_codings(codings: list[str]) -> None:
     if codings[-1] != "chunked":  # section 6.3, number 4: nobody knows where this body ends
         raise HTTPError(400, "the last transfer coding of a request is chunked")
     if "chunked" in codings[:-1] or not all(codings):  # section 6.1
@@ -112,10 +111,9 @@ def keeps_alive(head: Head) -> bool:
 
 def expects_continue(head: Head) -> bool:
     """Whether the client waits for "100 Continue". RFC 9110, section 10.1.1."""
-    lines = head.headers.get_all("expect")
-    if not lines or head.minor_version == 0:
+    if head.minor_version == 0:
         return False
-    expectations = {expectation.strip(" \t").lower() for line in lines for expectation in line.split(",")} - {""}
+    expectations = set(elements_of(head.headers, "expect")) - {""}
     if expectations - {"100-continue"}:
         raise HTTPError(417)
     return bool(expectations)

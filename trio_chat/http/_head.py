@@ -18,7 +18,7 @@ import re
 from typing import NamedTuple
 
 from ._errors import HTTPError
-from ._headers import FIELD_TEXT, TOKEN, Headers, encode_fields
+from ._headers import FIELD_TEXT, TOKEN, Headers, encode_head
 
 # Section 3: method SP request-target SP HTTP-version. A target has no blank, no control and no fragment.
 _request_line = re.compile(
@@ -42,7 +42,7 @@ class Head(NamedTuple):
 
     def encode(self) -> bytes:
         """The head on the wire, with the empty line at its end."""
-        return b"%b\r\n%b\r\n" % (self.request_line.encode("ascii"), encode_fields(self.headers.raw))
+        return encode_head(self.request_line, self.headers.raw)
 
 
 def is_fields(data: bytes, at: int = 0) -> bool:

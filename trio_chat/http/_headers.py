@@ -93,15 +93,20 @@ class Headers(Mapping[str, str]):
         return f"Headers({self.pairs()!r})"
 
 
-def encode_fields(raw: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Field lines on the wire."""
-    return b"".join([b"%b: %b\r\n" % field for field in raw])
+def encode_head(first_line: str, raw: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """The head of a message on the wire, with the empty line at its end."""
+    fields = b"".join([b"%b: %b\r\n" % field for field in raw])
+    return b"%b\r\n%b\r\n" % (first_line.encode("ascii"), fields)
+
+
+def elements_of(headers: Headers, name: str) -> list[str]:
+    """The elements of a field that is a list of names, in lower case, empty ones included. RFC 9110, section 5.6.1."""
+    return [element.strip(" \t").lower() for line in headers.get_all(name) for element in line.split(",")]
 
 
 def connection_options(headers: Headers) -> set[str]:
     """The options of the field Connection, in lower case. RFC 9110, section 7.6.1."""
-    lines = headers.get_all("connection")
-    return {option.strip(" \t").lower() for line in lines for option in line.split(",")}
+    return set(elements_of(headers, "connection"))
 
 
 def _encoded(text: object, grammar: re.Pattern[bytes], what: str) -> bytes:

@@ -16,8 +16,9 @@ from ._form_reader import FormLimits, read_form
 from ._forms import Form
 from ._framing import authority_of, origin_form
 from ._head import Head
-from ._headers import Headers, HeadersLike, connection_options, encode_fields
+from ._headers import Headers, HeadersLike, connection_options, elements_of, encode_head
 from ._reader import BodyReader, BodyStream
+from ._status import status_line
 
 
 class Connection(Protocol):
@@ -195,17 +196,16 @@ class Request:
             RuntimeError: if the body of the request has not been read, or the connection has been taken over already.
             ClientDisconnected: if the client is gone.
         """
-        offered = {offer.strip(" \t").lower() for offer in self.headers.get("upgrade", "").split(",")}
         wanted = "upgrade" in connection_options(self.headers) and self.http_version != "1.0"
-        if not wanted or protocol.lower() not in offered:
+        if not wanted or protocol.lower() not in elements_of(self.headers, "upgrade"):
             upgrade = {"Upgrade": protocol, "Connection": "Upgrade"}
             raise HTTPError(426, f"this is for {protocol}", upgrade)  # RFC 9110, section 15.5.22
         given = Headers(headers).without_framing()
         if "upgrade" in given or "connection" in given:
             raise ValueError("Upgrade and Connection follow from the protocol; they cannot be given")
         fields = Headers([*given.pairs(), ("Upgrade", protocol), ("Connection", "Upgrade")])
-        line = f"HTTP/1.1 {HTTPStatus.SWITCHING_PROTOCOLS.value} {HTTPStatus.SWITCHING_PROTOCOLS.phrase}\r\n"
-        stream = await self._detach(b"%b%b\r\n" % (line.encode("ascii"), encode_fields(fields.raw)), b"")
+        head = encode_head(status_line(HTTPStatus.SWITCHING_PROTOCOLS.value), fields.raw)
+        stream = await self._detach(head, b"")
         self.upgraded = True
         return stream
 

@@ -6,18 +6,17 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from email.utils import formatdate
-from functools import lru_cache
 from http import HTTPStatus
 from typing import Protocol
 
 import trio
 
+from ._dates import http_date
 from ._failures import http_error_of, is_failure
-from ._headers import connection_options, encode_fields
+from ._headers import connection_options, encode_head
 from ._request import Request
 from ._response import Response
-from ._status import phrase
+from ._status import status_line
 
 logger = logging.getLogger("trio_chat.http")
 
@@ -163,7 +162,7 @@ class Outgoing:
             self.closes = True
         fields = [field for field in response.headers.raw if field[0].lower() not in _OURS]
         if "date" not in response.headers:
-            fields.append((b"Date", _http_date(int(time.time()))))  # RFC 9110, section 6.6.1
+            fields.append((b"Date", http_date(int(time.time())).encode("ascii")))  # RFC 9110, section 6.6.1
         options = connection_options(response.headers) - {"close", "keep-alive", ""}
         if self.closes:
             options.add("close")
@@ -177,11 +176,4 @@ class Outgoing:
             fields.append((b"Content-Length", b"%d" % response.length))
         elif response.status == HTTPStatus.RESET_CONTENT:
             fields.append((b"Content-Length", b"0"))  # RFC 9110, section 15.3.6; 204 and 304 have none: section 8.6
-        line = f"HTTP/1.1 {response.status} {phrase(response.status)}\r\n".encode("ascii")
-        return b"%b%b\r\n" % (line, encode_fields(fields))
-
-
-@lru_cache(maxsize=1)
-def _http_date(timestamp: int) -> bytes:
-    """A time in the form of RFC 9110, section 5.6.7."""
-    return formatdate(timestamp, usegmt=True).encode("ascii")
+        return encode_head(status_line(response.status), fields)
