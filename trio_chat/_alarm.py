@@ -12,6 +12,7 @@ while there are connections with timeouts, and no longer.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import Protocol
@@ -36,10 +37,9 @@ class Ticket:
         self.look_at = math.inf
 
     def look(self, when: float) -> None:
-        """Have the alarm look at the sleeper at `when`, or before."""
-        if when < self.look_at:
-            self.look_at = when
-            self._alarm.look(self)
+        """Have the alarm look at the sleeper at `when`, which is before the present `look_at`."""
+        self.look_at = when
+        self._alarm.look(self)
 
     def awaits(self, when: float) -> bool:
         """Whether a look at `when` is not out of date: the sleeper has not ended, and is not looked at before."""
@@ -58,6 +58,8 @@ class Alarm:
         self._tickets = 0
         self._sleep: trio.CancelScope | None = None
         self._running = False
+        #: The time of this Trio run, sooner than `trio.current_time` would tell it.
+        self.now: Callable[[], float] = trio.lowlevel.current_clock().current_time
 
     def ticket(self, sleeper: Sleeper) -> Ticket:
         self._tickets += 1
@@ -103,7 +105,8 @@ class Alarm:
             when, _, ticket = heappop(self._looks)
             if ticket.awaits(when) and ticket.sleeper is not None:
                 ticket.look_at = math.inf
-                ticket.look(ticket.sleeper.ring(now))
+                if (when := ticket.sleeper.ring(now)) < math.inf:
+                    ticket.look(when)
 
 
 _alarm: trio.lowlevel.RunVar[Alarm] = trio.lowlevel.RunVar("trio_chat alarm")

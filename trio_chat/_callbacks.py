@@ -1,14 +1,16 @@
 """How a handler's callbacks are invoked: sync or async, what becomes of their output and of their exceptions.
 
-What is pushed while callbacks run is kept until they are through with the chunk (`corked`), unless one awaits.
+What is pushed while callbacks run is kept (`corked`) until they are through with the chunk, or one begins to wait.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Awaitable, Callable, Coroutine
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any, Protocol
 
+from ._begun import Begun
 from ._buffer import Batch
 from ._endings import Ended, Lost
 
@@ -23,8 +25,12 @@ class Conversation(Protocol):
         """Have whoever waits for input look at the state of things."""
         ...
 
-    def let_others_go_on(self) -> None:
+    def send_queued(self) -> None:
         """Let what is queued be sent, unless corked."""
+        ...
+
+    def let_others_go_on(self) -> None:
+        """As `send_queued`; and have whoever waits for the buffer to become shorter look at it."""
         ...
 
 
@@ -75,26 +81,46 @@ class Callbacks:
         await self.call(self._handler.found_terminator)
 
     async def call(self, callback: Callable[..., Reply], *args: object) -> None:
+        outer, self.corked = self.corked, True
         try:
             if (reply := callback(*args)) is not None:
                 await self.settle(reply)
         except Exception as exc:
             await self.error(exc)
+        finally:
+            self.corked = outer
+            self._conversation.send_queued()
 
     async def settle(self, reply: Reply) -> None:
-        """Await what a callback gave back, and meanwhile let output go."""
-        if not inspect.isawaitable(reply):
+        """Await what a callback gave back; if it waits for anything, let output go meanwhile."""
+        if type(reply) is CoroutineType:
+            coroutine: Coroutine[Any, Any, None] = reply
+        elif inspect.isawaitable(reply):
+            coroutine = _wait_for(reply)
+        else:
             return  # a callback of the old days that returned something
-        outer = self.corked, self.current, self.receiving
-        self.corked, self.current, self.receiving = False, reply, False
-        self._conversation.let_others_go_on()
+        outer = self.current, self.receiving
+        self.current, self.receiving = coroutine, False
         try:
-            await reply
+            try:
+                message = coroutine.send(None)
+            except StopIteration:
+                return
+            self.corked = False
+            self._conversation.let_others_go_on()
+            await Begun(coroutine, message, self._resume, self._wait)
         finally:
             abandoned = self.receiving  # by a task that goes on for a callback which has returned
-            self.corked, self.current, self.receiving = outer
+            self.current, self.receiving = outer
             if abandoned:
                 self._conversation.interrupt()
+
+    def _wait(self) -> None:
+        self.corked = False
+        self._conversation.send_queued()
+
+    def _resume(self) -> None:
+        self.corked = True
 
     async def error(self, exc: Exception) -> None:
         if isinstance(exc, Ended | Lost) and exc.connection is self._conversation:
@@ -103,3 +129,7 @@ class Callbacks:
             exc.connection = None  # but a push after a close is one, and leaves run()
         if (reply := self._handler.handle_error(exc)) is not None:
             await self.settle(reply)
+
+
+async def _wait_for(awaitable: Awaitable[None]) -> None:
+    await awaitable

@@ -46,8 +46,7 @@ if TYPE_CHECKING:
 class Connection:
     __slots__ = (
         "_callbacks", "_delivery", "_detached", "_eof_told", "_farewell", "_handler", "_in_timeout", "_news",
-        "_sending", "_timeouts", "_writing", "buffer", "closed", "intake", "nursery", "open", "stopping", "stream",
-        "writer",
+        "_timeouts", "buffer", "closed", "helpers", "intake", "nursery", "open", "stopping", "stream", "writer",
     )  # fmt: skip
 
     def __init__(self, handler: Handler, stream: trio.abc.Stream) -> None:
@@ -58,17 +57,16 @@ class Connection:
         self.intake = Intake(stream, self.buffer, handler, self._note_input)
         self.writer = Writer(stream, handler, self._note_output)
         self.nursery: trio.Nursery | None = None  # of the handler's background tasks
-        self._sending: trio.Nursery | None = None  # of the writer's task, which outlives them
+        self.helpers: trio.Nursery | None = None  # of the writer's task, which outlives them; a server lends its own
         self.open = True
         self.closed = False
         self._news = False
         self._in_timeout = False  # handle_timeout is called
         self._detached = False
-        self._writing = False  # the writer's task has been started
         self._eof_told = False
-        self._farewell = Farewell()
+        self._farewell: Farewell | None = None
         self.stopping = False
-        self._timeouts = Timeouts(handler, self.writer, self.interrupt)
+        self._timeouts = Timeouts(handler, self.writer, self.intake.waits, self.interrupt)
         self._delivery = Delivery(handler, self, self._callbacks, self._timeouts)
 
     # ------------------------------------------------------------------ moves, callable from any task
@@ -80,7 +78,7 @@ class Connection:
         self.writer.lose()
         self.intake.end()
         self.interrupt()
-        self._farewell.hurry()
+        self._hurry()
 
     def close_when_done(self) -> None:
         self.open = False
@@ -91,7 +89,11 @@ class Connection:
     def close_when_idle(self) -> None:
         self.stopping = True
         self.interrupt()
-        self._farewell.hurry()
+        self._hurry()
+
+    def _hurry(self) -> None:
+        if self._farewell is not None:
+            self._farewell.hurry()
 
     def set_terminator(self, terminator: Terminator) -> None:
         self.buffer.terminator = terminator
@@ -113,22 +115,24 @@ class Connection:
 
     def _note_queued(self) -> None:
         if self.writer.overfull:
-            self.buffer.stop()  # _deliver pauses before the next frame
-        self.flush()
+            self.buffer.stop()  # the next frame waits
+        if not self._callbacks.corked:
+            self.flush()
 
     def flush(self) -> None:
-        """Let the writer send what is queued, unless more is coming in a moment."""
-        if self._callbacks.corked or self._sending is None:
-            return
-        if self._writing:
-            self.writer.wake()
-        elif self.writer.has_work and not self.closed:
-            self._writing = True
-            self._sending.start_soon(self.writer.run)
+        """Have the writer's task send what is queued, if there is anything."""
+        if self.helpers is not None and self.writer.has_work and not self.closed:
+            self.writer.wake(self.helpers)
+
+    def send_queued(self) -> None:
+        """Send what is queued, unless more is coming in a moment."""
+        if not self._callbacks.corked:
+            self.writer.send_now()
+            self.flush()
 
     def let_others_go_on(self) -> None:
-        """Callbacks have pushed, and have taken input, or begin to wait: that is of interest to other tasks."""
-        self.flush()
+        """Callbacks have pushed, and have taken input, or begin to wait: that is of interest to others."""
+        self.send_queued()
         self.intake.wake()
 
     def check_open(self, what: str) -> None:
@@ -152,18 +156,12 @@ class Connection:
             self.buffer.max_frame_bytes = self._handler.max_frame_bytes
             check_limits(self._handler)
             self._timeouts.start()
-            with raising_itself():
-                async with trio.open_nursery(strict_exception_groups=True) as self._sending:
-                    try:
-                        await self._converse_with_background_tasks()
-                        await self._finish()
-                    except Exception:
-                        with trio.move_on_after(self._handler.write_timeout):
-                            await self.writer.flushed()  # what was queued before still goes out
-                        raise
-                    finally:
-                        self.close()
-                        self._sending.cancel_scope.cancel()
+            if self.helpers is not None:
+                await self._hold_conversation()
+            else:
+                with raising_itself():
+                    async with trio.open_nursery(strict_exception_groups=True) as self.helpers:
+                        await self._hold_conversation()
         finally:
             self.close()
             self._timeouts.stop()
@@ -174,6 +172,20 @@ class Connection:
                     await self.writer.aclose()
                 finally:
                     await self._callbacks.call(self._handler.handle_close)
+
+    async def _hold_conversation(self) -> None:
+        try:
+            await self._converse_with_background_tasks()
+            await self._finish()
+        except Exception as exc:
+            with trio.move_on_after(self._handler.write_timeout):
+                await self.writer.flushed()  # what was queued before still goes out
+            if self.writer.crash not in (None, exc):
+                raise BaseExceptionGroup("the conversation and its output failed", [exc, self.writer.crash]) from None
+            raise
+        finally:
+            self.close()
+            await self.writer.stop()
 
     async def _converse_with_background_tasks(self) -> None:
         with raising_itself(but_not_ends_of=self):
@@ -195,17 +207,11 @@ class Connection:
             await self._handle_input()
             with trio.CancelScope() as scope:
                 while not self._news:  # closing is news, too
-                    await self._wait_for_input(scope, in_message=self._in_message())
+                    self._timeouts.note_waiting(in_message=self._in_message())
+                    await self.intake.wait(scope)
                     if self._news:
                         break
                     await self._handle_input()
-
-    async def _wait_for_input(self, scope: trio.CancelScope, *, in_message: bool, until: float | None = None) -> None:
-        self._timeouts.note_waiting(in_message=in_message, until=until)
-        try:
-            await self.intake.wait(scope)
-        finally:
-            self._timeouts.note_waited()
 
     async def _handle_input(self) -> None:
         await self._delivery.deliver()
@@ -221,6 +227,8 @@ class Connection:
         """Do what there is to be done besides handling input; whether a timeout was."""
         if self._timeouts.failure is not None:
             raise self._timeouts.failure
+        if self.writer.crash is not None:
+            raise self.writer.crash
         if (failure := self.writer.failure) is not None:
             self.writer.failure = None
             try:
@@ -249,6 +257,7 @@ class Connection:
         patience = self._handler.linger_timeout if lingers else 0
         longest = patience if self.stopping else 10 * patience
         close_within = self._handler.write_timeout
+        self._farewell = Farewell()
         await self._farewell.say(self.stream, patience=patience, longest=longest, close_within=close_within)
 
     # ------------------------------------------------------------------ within a callback
@@ -287,7 +296,8 @@ class Connection:
                 self.intake.fresh = False
                 try:
                     with trio.CancelScope() as scope:
-                        await self._wait_for_input(scope, in_message=True, until=until)
+                        self._timeouts.note_waiting(in_message=True, until=until)
+                        await self.intake.wait(scope)
                 except BaseException:
                     self._timeouts.drop_due()
                     raise
@@ -317,7 +327,7 @@ class Connection:
             self._timeouts.note_input()
 
     def _note_output(self) -> None:
-        if self.writer.failure is not None:
+        if self.writer.failure is not None or self.writer.crash is not None:
             self.interrupt()
         if self.writer.peer_gone:
             self.intake.give_up()

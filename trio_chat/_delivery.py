@@ -54,51 +54,53 @@ class Delivery:
         `enough`: within another callback, asked after each piece. Returns whether a callback was called.
         """
         called = False
-        outer, self.delivering = self.delivering, True
-        self._callbacks.corked = True
+        callbacks, conversation = self._callbacks, self._conversation
+        outer_delivering, self.delivering = self.delivering, True
+        outer_corked, callbacks.corked = callbacks.corked, True
         try:
-            while (batch := await self._next_batch()) is not None:
+            while conversation.open:
+                if conversation.writer.overfull:
+                    await self._wait_for_room()
+                    continue
+                if callbacks.owes_end:
+                    await callbacks.end_frame()
+                else:
+                    try:
+                        batch = self._next_batch(whole=enough is None)
+                    except FrameTooLong:
+                        await self._judge()
+                    else:
+                        if batch is None:
+                            break
+                        await callbacks.hand_over(batch)
                 called = True
-                if enough is not None:
-                    batch = Batch(islice(batch.pieces, 1), batch.ended)
-                    self._frames += 1
-                elif batch.ended:
-                    self._frames += length_hint(batch.pieces)
-                await self._callbacks.hand_over(batch)
                 if self._frames >= _FRAMES_PER_TURN:
                     self._frames = 0
                     await trio.lowlevel.checkpoint()
                 if enough is not None and enough():
                     break
         finally:
-            self._callbacks.corked = False
-            self.delivering = outer
-            self._conversation.let_others_go_on()
+            self.delivering = outer_delivering
+            callbacks.corked = outer_corked
+            conversation.let_others_go_on()
             if called:
                 self._timeouts.note_activity()
         return called
 
-    async def _next_batch(self) -> Batch | None:
-        """The next batch that the conversation is ready for; None if there is none, or it is over.
-
-        It may be empty, if a callback was called instead.
-        """
-        while self._conversation.open:
-            if self._conversation.writer.overfull:
-                await self._wait_for_room()
-            elif self._callbacks.owes_end:
-                await self._callbacks.end_frame()
-                return _NOTHING
-            elif length_hint(self._batch.pieces):  # some callback has returned before it was through with it
-                return self._batch
-            else:
-                try:
-                    self._batch = self._conversation.buffer.next_batch() or _NOTHING
-                    return self._batch if self._batch is not _NOTHING else None
-                except FrameTooLong:
-                    await self._judge()
-                    return _NOTHING
-        return None
+    def _next_batch(self, *, whole: bool) -> Batch | None:
+        """What is to be handed over next, a whole batch or a piece; None if there is nothing. Raises FrameTooLong."""
+        batch: Batch | None = self._batch
+        if not length_hint(self._batch.pieces):  # else some callback has returned before it was through with it
+            batch = self._conversation.buffer.next_batch()
+            self._batch = batch or _NOTHING
+        if batch is None:
+            return None
+        if not whole:
+            self._frames += 1
+            return Batch(islice(batch.pieces, 1), batch.ended)
+        if batch.ended:
+            self._frames += length_hint(batch.pieces)
+        return batch
 
     async def _wait_for_room(self) -> None:
         outer, self._callbacks.corked = self._callbacks.corked, False

@@ -7,6 +7,10 @@ from contextlib import contextmanager
 
 import trio
 
+#: What ends one connection, in a `BaseExceptionGroup` that may hold cancellations besides. A GeneratorExit has come out
+#: of a nursery in a generator that was closed: that is nobody else's business.
+FAILURES = (Exception, GeneratorExit)
+
 
 class Ended(trio.ClosedResourceError):
     """Tells whoever pushes, or waits (`waited`), that we have closed the connection."""

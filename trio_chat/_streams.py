@@ -6,7 +6,7 @@ import socket
 import struct
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import trio
 
@@ -22,6 +22,21 @@ def peer_address(stream: trio.abc.Stream) -> Address | None:
 def local_address(stream: trio.abc.Stream) -> Address | None:
     """The address of our end; None if the stream has no socket, or is closed."""
     return _address(sock.getsockname) if (sock := _socket_of(stream)) is not None else None
+
+
+class NowaitSender(Protocol):
+    """Sends as much of `data` as it can without waiting, and returns how many bytes that was.
+
+    A stream that has such a method, as `send_nowait`, saves its connection a turn of the scheduler for each answer. It
+    raises what `send_all` does; `trio.BusyResourceError` if a task is in that.
+    """
+
+    def __call__(self, data: bytes | bytearray | memoryview, /) -> int: ...
+
+
+def nowait_sender(stream: trio.abc.SendStream) -> NowaitSender | None:
+    """The stream's `send_nowait`; None if it has none."""
+    return getattr(stream, "send_nowait", None)
 
 
 def _address(get: Callable[[], Address]) -> Address | None:

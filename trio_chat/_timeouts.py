@@ -6,7 +6,7 @@ Times are only noted here; the alarm looks at them when one of them might have p
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from typing import Protocol
 
 import trio
@@ -28,23 +28,28 @@ class Timeouts:
     __slots__ = (
         "_frame_since",
         "_limits",
+        "_now",
         "_report",
         "_since",
         "_ticket",
         "_wait_until",
-        "_waiting",
+        "_waits",
         "_writer",
         "due",
         "failure",
     )
 
-    def __init__(self, limits: TimeLimits, writer: Writer, report: Callable[[], None]) -> None:
-        """`report` is called when a timeout has passed; `due` says which, until it is handled."""
+    def __init__(self, limits: TimeLimits, writer: Writer, waits: Sized, report: Callable[[], None]) -> None:
+        """`waits` is empty unless input is waited for.
+
+        `report` is called when a timeout has passed; `due` says which, until it is handled.
+        """
         self._limits = limits
         self._writer = writer
         self._report = report
         self._ticket: Ticket | None = None
-        self._waiting = 0  # for input: how many tasks, usually one at the most
+        self._now: Callable[[], float] = trio.current_time  # that of the Trio run's clock, once it is known
+        self._waits = waits
         self._since: float | None = None  # when that began, or would have but for an interruption
         self._frame_since: float | None = None
         self._wait_until: float | None = None
@@ -53,7 +58,9 @@ class Timeouts:
 
     def start(self) -> None:
         """Begin to be looked at."""
-        self._ticket = current_alarm().ticket(self)
+        alarm = current_alarm()
+        self._ticket = alarm.ticket(self)
+        self._now = alarm.now
 
     def stop(self) -> None:
         if self._ticket is not None:
@@ -67,8 +74,7 @@ class Timeouts:
 
         `until`: the deadline of this wait, instead of the message timeout's.
         """
-        self._waiting += 1
-        now = trio.current_time()
+        now = self._now()
         if self._since is None:
             self._since = now
         self._wait_until = until
@@ -76,11 +82,11 @@ class Timeouts:
             self._frame_since = None
         elif self._frame_since is None and until is None:
             self._frame_since = now
-        self._look_at(min(self._idle_deadline(now), self._message_deadline()))
-
-    def note_waited(self) -> None:
-        """Input is no longer waited for."""
-        self._waiting -= 1
+        # Before so long, idleness has nothing to say; the alarm will ask again.
+        deadline = self._since + self._limits.idle_timeout
+        if in_message:
+            deadline = min(deadline, self._message_deadline())
+        self._look_at(deadline)
 
     def note_input(self) -> None:
         """A chunk has come: what has been due for want of it is not."""
@@ -114,7 +120,7 @@ class Timeouts:
     # ------------------------------------------------------------------ deadlines
 
     def _look_at(self, deadline: float) -> None:
-        if self._ticket is not None:
+        if self._ticket is not None and deadline < self._ticket.look_at:
             self._ticket.look(deadline)
 
     def _idle_deadline(self, now: float) -> float:
@@ -144,7 +150,7 @@ class Timeouts:
             self._writer.lose(peer_gone=True)
             self._pass("write")
             return math.inf
-        if self._waiting:
+        if self._waits:
             if now >= self._message_deadline():
                 self._pass("message")
             elif now >= self._idle_deadline(now):

@@ -1,13 +1,16 @@
-"""The output of one connection: what is queued, and the task that sends it.
+"""The output of one connection: what is queued, and how it is sent.
 
 Rules:
 
-- `push` and `push_source` only queue. They never block and never send, so they may be called from any task, and what is
-  pushed between two turns of the scheduler leaves in one send.
-- One task sends. It is started with the first output, so a connection that never answered has none.
+- `push` and `push_source` only queue. They never block and never send, so they may be called from any task.
+- A stream may have `send_nowait(data)`, which sends what it can without waiting and returns how many bytes that was.
+  Then the conversation sends its output itself (`send_now`), whenever it begins to wait. What that leaves, what other
+  tasks push, producers, and streams without it are the business of a task, which is started when there is something for
+  it to do: most connections never have one.
+- Sending has a task of its own so that input is read while a send waits, up to the high-water mark: a peer that sends
+  everything before it reads anything does not stop the connection.
 - The queue is bounded by whoever fills it: `overfull` says that it is above its high-water mark, `below_low` waits
-  until it is below its low one. Sending has a task of its own so that input is read while a send waits, up to that
-  mark: a peer that sends everything before it reads anything does not stop the connection.
+  until it is below its low one.
 - Once a send has failed or stalled nobody knows how much the peer has got. The queue is dropped, `lost` is true for
   good, and who waits is woken.
 """
@@ -15,14 +18,17 @@ Rules:
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
 import trio
 
+from ._endings import FAILURES
+from ._outqueue import Data, OutQueue
 from ._producers import Source
-from ._streams import close_now
+from ._streams import close_now, nowait_sender
+
+_SENDS_AT_ONCE = 16  # so many sends may follow each other before other tasks have their turn
 
 
 class OutputLimits(Protocol):
@@ -33,46 +39,31 @@ class OutputLimits(Protocol):
     low_water_bytes: int
 
 
-class Writer:
+class Writer(OutQueue):
     __slots__ = (
-        "_begun",
-        "_dropped",
-        "_in_flight",
-        "_limits",
-        "_note",
-        "_progress",
-        "_pulling",
-        "_queue",
-        "_sources",
-        "_stream",
-        "_work",
-        "failure",
-        "idle_since",
-        "lost",
-        "peer_gone",
-        "queued_bytes",
-        "sending_since",
-        "sent_bytes",
-    )
+        "_dropped", "_ended", "_in_flight", "_limits", "_note", "_progress", "_pulling", "_send_nowait", "_stream",
+        "_task", "_work", "crash", "failure", "idle_since", "lost", "peer_gone", "sending_since", "sent_bytes",
+    )  # fmt: skip
 
     def __init__(self, stream: trio.abc.SendStream, limits: OutputLimits, note: Callable[[], None]) -> None:
-        """`note` is called when a send begins, when a producer has failed, and when the peer is gone."""
+        """`note` is called when a send begins to wait, when a producer has failed, and when the peer is gone."""
+        super().__init__()
         self._stream = stream
+        self._send_nowait = nowait_sender(stream)
         self._limits = limits
         self._note = note
-        self._queue: deque[bytes | memoryview | Source] = deque()
-        self._begun: Source | None = None  # the source that is asked at present
-        self._pulling: trio.CancelScope | None = None  # in which it is asked
-        self._sources = 0  # how many were not begun
-        self._work = trio.lowlevel.ParkingLot()  # where the task waits for something to send
-        self._progress = trio.lowlevel.ParkingLot()  # where others wait for the queue to become shorter
-        self.queued_bytes = 0  # including what is being sent
+        self._pulling: trio.CancelScope | None = None  # in which a source is asked
+        self._task: trio.CancelScope | None = None  # of the task, if there is one
+        self._ended = False  # the task
+        self._work: trio.lowlevel.ParkingLot | None = None  # where it waits for something to send
+        self._progress: trio.lowlevel.ParkingLot | None = None  # where others wait for the queue to become shorter
         self.sent_bytes = 0
         self.sending_since = math.inf
         self.idle_since = -math.inf
         self.lost = False
         self.peer_gone = False  # it broke off, or stopped reading
         self.failure: Exception | None = None  # what a producer raised
+        self.crash: BaseException | None = None  # what ended the task, and is no fault of a producer or the peer
         self._in_flight = 0  # bytes that are being sent
         self._dropped: list[Source] = []  # sources to be closed
 
@@ -80,25 +71,21 @@ class Writer:
 
     def push(self, data: bytes) -> None:
         if data and not self.lost:
-            self._queue.append(data)
-            self.queued_bytes += len(data)
+            self.append(data)
 
     def push_source(self, source: Source) -> None:
         if self.lost:
-            self._dropped.append(source)  # to be closed by the task
+            self._dropped.append(source)  # to be closed by the task, or at the end
         else:
-            self._queue.append(source)
-            self._sources += 1
+            self.append_source(source)
 
     def discard(self) -> None:
         """Drop what is queued, except what is being sent at this moment."""
-        self._dropped += [item for item in self._queue if isinstance(item, Source)]
-        self._queue.clear()
-        self._sources = 0
+        self._dropped += self.clear()
         self.queued_bytes = self._in_flight
         if self._pulling is not None:
             self._pulling.cancel()
-        self._progress.unpark_all()
+        self._tell_progress()
 
     def lose(self, *, peer_gone: bool = False) -> None:
         """Give the output up: nothing more can be sent."""
@@ -113,11 +100,11 @@ class Writer:
     @property
     def idle(self) -> bool:
         """Whether everything is sent."""
-        return not self._queue and not self._in_flight
+        return not self._items and not self._in_flight
 
     @property
     def has_work(self) -> bool:
-        return bool(self._queue or self._in_flight or self._dropped)
+        return bool(self._items or self._in_flight or self._dropped)
 
     @property
     def _load(self) -> int:
@@ -131,27 +118,95 @@ class Writer:
     async def below_low(self) -> None:
         """Wait until the queue is below its low-water mark, or lost."""
         while self._load > min(self._limits.low_water_bytes, self._limits.high_water_bytes) and not self.lost:
-            await self._progress.park()
+            await self._wait_for_progress()
 
     async def flushed(self) -> None:
         """Wait until everything is sent, and the producers are closed, or the output is lost."""
         while self.has_work and not self.lost:
-            await self._progress.park()
+            await self._wait_for_progress()
 
-    # ------------------------------------------------------------------ sending
+    async def _wait_for_progress(self) -> None:
+        if self._progress is None:
+            self._progress = trio.lowlevel.ParkingLot()
+        await self._progress.park()
 
-    def wake(self) -> None:
-        """Let the task send what has been pushed."""
-        self._work.unpark()
+    def _tell_progress(self) -> None:
+        if self._progress is not None:
+            self._progress.unpark_all()
 
-    async def run(self) -> None:
-        while True:  # even after the output is lost: producers that are pushed then must be closed
-            if self._dropped:
-                await self._close_dropped()
-            elif self._queue:
-                await self._send_next()
-            else:
-                await self._work.park()
+    # ------------------------------------------------------------------ sending at once
+
+    def send_now(self) -> None:
+        """Send what the stream takes without waiting. What is left is for the task."""
+        send = self._send_nowait
+        if send is None or self._in_flight:
+            return
+        for _ in range(_SENDS_AT_ONCE):
+            if not self._items or self.first_source:
+                break
+            data = self.take(self._limits.ac_out_buffer_size)
+            try:
+                sent = send(data)
+            except trio.BusyResourceError:  # somebody else sends on our stream: the task will find that out, and fail
+                sent = 0
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                self.lose(peer_gone=True)
+                break
+            self.queued_bytes -= sent
+            self.sent_bytes += sent
+            self._tell_progress()
+            if sent < len(data):
+                self.put_first(memoryview(data)[sent:])
+                break
+
+    # ------------------------------------------------------------------ the task
+
+    def wake(self, nursery: trio.Nursery) -> None:
+        """Have the task do what there is to do. It is started in `nursery` if there is none."""
+        if self._task is None:
+            self._task = trio.CancelScope()
+            self._work = trio.lowlevel.ParkingLot()
+            nursery.start_soon(self._run_task, self._task, self._work)
+        elif self._work is not None:
+            self._work.unpark()
+
+    async def stop(self) -> None:
+        """Cancel the task, and wait for its end."""
+        if self._task is not None:
+            self._task.cancel()
+            with trio.CancelScope(shield=True):
+                while not self._ended:
+                    await self._wait_for_progress()
+
+    async def _run_task(self, scope: trio.CancelScope, work: trio.lowlevel.ParkingLot) -> None:
+        """The task. Its nursery may be that of many connections: nothing but a cancellation of that leaves here."""
+        try:
+            with scope:
+                while True:  # even after the output is lost: producers that are pushed then must be closed
+                    if self._dropped:
+                        await self._close_dropped()
+                    elif source := self.first_source:
+                        await self._refill(source)
+                    elif self._items:
+                        await self._send(self.take(self._limits.ac_out_buffer_size))
+                    else:
+                        await work.park()
+        except Exception as exc:
+            self._crash(exc)
+        except BaseExceptionGroup as group:  # say, of a producer that was cancelled while it failed
+            failed, rest = group.split(FAILURES)
+            if failed is not None:
+                self._crash(failed)
+            if rest is not None:
+                raise rest from None
+        finally:
+            self._ended = True
+            self._tell_progress()
+
+    def _crash(self, exc: BaseException) -> None:
+        self.crash = exc
+        self.lose()
+        self._note()
 
     async def aclose(self) -> None:
         """Drop what is queued and close the producers that were not finished, without waiting for anything."""
@@ -172,7 +227,7 @@ class Writer:
         except Exception as exc:
             self._fail(exc)
         self._dropped.remove(source)  # only now: flushed() waits for it
-        self._progress.unpark_all()
+        self._tell_progress()
 
     def _fail(self, exc: Exception) -> None:
         """A producer has failed: what has been sent of it can be neither taken back nor completed."""
@@ -180,18 +235,10 @@ class Writer:
         self.lose()
         self._note()
 
-    async def _send_next(self) -> None:
-        if isinstance(source := self._queue[0], Source):
-            await self._refill(source)
-        else:
-            await self._send(self._next_bytes())
-
     async def _refill(self, source: Source) -> None:
         """Put the next piece of a source before it, or take the source off the queue if there is none."""
-        if self._begun is not source:
-            self._begun = source
-            self._sources -= 1
-            self._progress.unpark_all()
+        if self.begin(source):
+            self._tell_progress()
         piece, failure = b"", None
         with trio.CancelScope() as self._pulling:
             try:
@@ -199,33 +246,20 @@ class Writer:
             except Exception as exc:
                 failure = exc
         self._pulling = None
-        if not self._queue or self._queue[0] is not source:
+        if self.first_source is not source:
             return  # discarded meanwhile
         if failure is not None:
             self._fail(failure)
         elif piece:
-            self._queue.appendleft(piece)
+            self.put_first(piece)
             self.queued_bytes += len(piece)
         else:
-            self._queue.popleft()
+            self.finish()
             self._dropped.append(source)
             self.idle_since = trio.current_time()
-            self._progress.unpark_all()
+            self._tell_progress()
 
-    def _next_bytes(self) -> bytes | memoryview:
-        """As many queued bytes as make one send; long ones are cut without copying, so that a stall can be told."""
-        room = self._limits.ac_out_buffer_size
-        parts: list[bytes | memoryview] = []
-        while room and self._queue and not isinstance(data := self._queue[0], Source):
-            self._queue.popleft()
-            if len(data) > room:
-                self._queue.appendleft(memoryview(data)[room:])
-                data = memoryview(data)[:room]
-            parts.append(data)
-            room -= len(data)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
-
-    async def _send(self, data: bytes | memoryview) -> None:
+    async def _send(self, data: Data) -> None:
         self._in_flight = len(data)
         self.sending_since = trio.current_time()
         self._note()
@@ -239,4 +273,4 @@ class Writer:
             self.queued_bytes -= self._in_flight
             self._in_flight = 0
         self.sent_bytes += len(data)
-        self._progress.unpark_all()
+        self._tell_progress()

@@ -1,0 +1,88 @@
+"""What is queued to be sent, in the order in which it was pushed: bytes, and sources of more.
+
+A source is *begun* when everything before it has been sent. What it gives is put before it, one piece at a time, until
+it is finished.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TypeAlias
+
+from ._producers import Source
+
+Data: TypeAlias = bytes | memoryview
+
+
+class OutQueue:
+    __slots__ = ("_begun", "_items", "_sources", "queued_bytes")
+
+    def __init__(self) -> None:
+        self._items: deque[Data | Source] | None = None  # only while there are any: idle connections are many
+        self._sources = 0  # how many of them were not begun
+        self._begun: Source | None = None
+        self.queued_bytes = 0  # of what was put in; who takes some out counts them off when they are sent
+
+    def append(self, data: bytes) -> None:
+        self._append(data)
+        self.queued_bytes += len(data)
+
+    def append_source(self, source: Source) -> None:
+        self._append(source)
+        self._sources += 1
+
+    def _append(self, item: bytes | Source) -> None:
+        if self._items is None:
+            self._items = deque((item,))
+        else:
+            self._items.append(item)
+
+    def put_first(self, data: Data) -> None:
+        """Put what was taken out, or has come of the source that is first, before everything else."""
+        if self._items is None:
+            self._items = deque((data,))
+        else:
+            self._items.appendleft(data)
+
+    @property
+    def first_source(self) -> Source | None:
+        """The source that is to be asked for more, if it is the first in the queue."""
+        return first if self._items and isinstance(first := self._items[0], Source) else None
+
+    def begin(self, source: Source) -> bool:
+        """Begin the first source; False if it is begun already."""
+        if self._begun is source:
+            return False
+        self._begun = source
+        self._sources -= 1
+        return True
+
+    def finish(self) -> None:
+        """The first source has nothing more: take it off."""
+        if self._items is not None:
+            self._items.popleft()
+        self._begun = None
+
+    def take(self, max_bytes: int) -> Data:
+        """Take out as many bytes from the front as make one send; long ones are cut without copying."""
+        items = self._items or deque()
+        parts: list[Data] = []
+        if self.queued_bytes <= max_bytes and not self._sources and self._begun is None:
+            parts += [item for item in items if not isinstance(item, Source)]  # all of them
+            self._items = None
+        else:
+            while max_bytes and items and not isinstance(data := items[0], Source):
+                items.popleft()
+                if len(data) > max_bytes:
+                    items.appendleft(memoryview(data)[max_bytes:])
+                    data = memoryview(data)[:max_bytes]
+                parts.append(data)
+                max_bytes -= len(data)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def clear(self) -> list[Source]:
+        """Take out everything; the sources, begun or not, which are to be closed."""
+        sources = [item for item in self._items or () if isinstance(item, Source)]
+        self._items = self._begun = None
+        self._sources = self.queued_bytes = 0
+        return sources
