@@ -14,10 +14,10 @@ from typing import Unpack
 
 import trio
 
+from ._listening import open_tcp_listeners
 from ._server import HandlerFactory, ListenerT, ServeOptions, Server
+from ._transport import SocketListener, SocketStream
 from ._unix import unix_listener
-
-_MAX_PORT = 65535
 
 
 async def serve_listeners(
@@ -37,12 +37,13 @@ async def serve_tcp(
     *,
     host: str | bytes | None = None,
     backlog: int | None = None,
-    task_status: trio.TaskStatus[Sequence[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
+    reuse_port: bool = False,
+    task_status: trio.TaskStatus[Sequence[SocketListener]] = trio.TASK_STATUS_IGNORED,
     **options: Unpack[ServeOptions],
 ) -> None:
-    """Serve on a TCP port; 0 for any free one. `host`: the address to listen on; None for all. See `ServeOptions`."""
+    """Serve on a TCP port; see `open_tcp_listeners`, and `ServeOptions`."""
     server = Server(handler_factory, **options)
-    listeners = await trio.open_tcp_listeners(_checked(port), host=host, backlog=backlog)
+    listeners = await open_tcp_listeners(port, host=host, backlog=backlog, reuse_port=reuse_port)
     await server.serve(listeners, task_status)
 
 
@@ -54,22 +55,17 @@ async def serve_ssl_over_tcp(
     host: str | bytes | None = None,
     https_compatible: bool = False,
     backlog: int | None = None,
-    task_status: trio.TaskStatus[Sequence[trio.SSLListener[trio.SocketStream]]] = trio.TASK_STATUS_IGNORED,
+    reuse_port: bool = False,
+    task_status: trio.TaskStatus[Sequence[trio.SSLListener[SocketStream]]] = trio.TASK_STATUS_IGNORED,
     **options: Unpack[ServeOptions],
 ) -> None:
     """Serve TLS on a TCP port. Handlers are made after the handshake. See `serve_tcp` and `trio.SSLStream`."""
     server = Server(handler_factory, **options)
-    listeners = await trio.open_ssl_over_tcp_listeners(
-        _checked(port), ssl_context, host=host, https_compatible=https_compatible, backlog=backlog
-    )
+    listeners = [
+        trio.SSLListener(listener, ssl_context, https_compatible=https_compatible)
+        for listener in await open_tcp_listeners(port, host=host, backlog=backlog, reuse_port=reuse_port)
+    ]
     await server.serve(listeners, task_status)
-
-
-def _checked(port: int) -> int:
-    """The system would take 99999 for 34463."""
-    if not 0 <= port <= _MAX_PORT:
-        raise ValueError(f"a port is a number from 0 to {_MAX_PORT}; got {port}")
-    return port
 
 
 async def serve_unix(
@@ -78,7 +74,7 @@ async def serve_unix(
     *,
     mode: int | None = None,
     backlog: int | None = None,
-    task_status: trio.TaskStatus[Sequence[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
+    task_status: trio.TaskStatus[Sequence[SocketListener]] = trio.TASK_STATUS_IGNORED,
     **options: Unpack[ServeOptions],
 ) -> None:
     """Serve on the Unix socket `path`, with the file permissions `mode`.

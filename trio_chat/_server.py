@@ -24,7 +24,7 @@ from ._streams import Address, close_now, peer_address
 logger = logging.getLogger("trio_chat.server")
 
 #: Takes the stream of a new connection and gives its handler; a subclass of `AsyncChat` is one. The stream is a
-#: `trio.abc.Stream`; typed as Any, so that a handler may ask for what its server gives, say a `trio.SocketStream`.
+#: `trio.abc.Stream`; typed as Any, so that a handler may ask for what its server gives, say a `SocketStream`.
 HandlerFactory: TypeAlias = Callable[[Any], AsyncChat]
 
 ListenerT = TypeVar("ListenerT", bound=trio.abc.Listener[trio.abc.Stream])
@@ -127,17 +127,17 @@ class Server:
             if exhausted:
                 exhausted = False
                 logger.info("accepting connections again")
-            connections.start_soon(self._serve_admitted, stream)
+            connections.start_soon(self._serve_admitted, stream, connections)
 
-    async def _serve_admitted(self, stream: trio.abc.Stream) -> None:
+    async def _serve_admitted(self, stream: trio.abc.Stream, connections: trio.Nursery) -> None:
         try:
             peer = peer_address(stream)
             host = peer[0] if isinstance(peer, tuple) else None
             if host is None:
-                await self._serve_one(stream, peer)
+                await self._serve_one(stream, peer, connections)
             elif self._admission.enter_from(host):
                 try:
-                    await self._serve_one(stream, peer)
+                    await self._serve_one(stream, peer, connections)
                 finally:
                     self._admission.leave_from(host)
             else:
@@ -146,7 +146,7 @@ class Server:
             self._admission.leave()
             await close_now(stream)
 
-    async def _serve_one(self, stream: trio.abc.Stream, peer: Address | None) -> None:
+    async def _serve_one(self, stream: trio.abc.Stream, peer: Address | None, connections: trio.Nursery) -> None:
         try:
             if isinstance(stream, trio.SSLStream) and not await self._shake_hands(stream, peer):
                 return
@@ -154,6 +154,7 @@ class Server:
             if not isinstance(chat, AsyncChat):
                 raise TypeError(f"the handler factory {self._handler_factory!r} returned {chat!r}, not an AsyncChat")
             self._chats.add(chat)
+            chat._connection.helpers = connections
             try:
                 if self._stopping:
                     chat.close_when_idle()

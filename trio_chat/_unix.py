@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 import stat
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 
 import trio
+
+from ._transport import SocketListener
 
 _BACKLOG = 0xFFFF  # the kernel cuts it down to what it allows
 
@@ -16,31 +19,31 @@ _BACKLOG = 0xFFFF  # the kernel cuts it down to what it allows
 @asynccontextmanager
 async def unix_listener(
     path: str | bytes | os.PathLike[str] | os.PathLike[bytes], mode: int | None, backlog: int | None
-) -> AsyncGenerator[trio.SocketListener, None]:
+) -> AsyncGenerator[SocketListener, None]:
     """A listener on the socket file `path`, which is removed at the end.
 
     A file that a dead server has left there is replaced; one on which somebody listens, or that is no socket, is not:
     OSError with EADDRINUSE. `mode` is set before anyone can connect.
     """
     path = os.fspath(path)
-    with trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_STREAM) as sock:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         try:
-            await sock.bind(path)
+            sock.bind(path)
         except OSError as exc:
             if exc.errno != errno.EADDRINUSE or not await _is_dead(path):
                 raise
             os.unlink(path)
-            await sock.bind(path)
+            sock.bind(path)
         if path[:1] in ("\0", b"\0"):  # an abstract name: there is no file
             sock.listen(backlog or _BACKLOG)
-            yield trio.SocketListener(sock)
+            yield SocketListener(sock)
             return
         ours = os.stat(path)
         try:
             if mode is not None:
                 os.chmod(path, mode)
             sock.listen(backlog or _BACKLOG)
-            yield trio.SocketListener(sock)
+            yield SocketListener(sock)
         finally:
             with suppress(FileNotFoundError):
                 if os.path.samestat(os.stat(path), ours):

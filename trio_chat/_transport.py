@@ -1,0 +1,234 @@
+"""Sockets as streams, with one turn of the scheduler for a request and its answer.
+
+Trio's own `SocketStream` tries to receive, mostly in vain, before it waits; and when it has sent, or has received at
+once, it gives other tasks their turn. A server that answers requests thus takes two or three turns for each. Here:
+
+    receiving    waits until the kernel says that there is something, then reads once
+    sending      sends at once, and waits only if the kernel is full; `send_nowait` does not even do that
+
+so the only turn taken is the wait for the next request, which is a checkpoint, always. `nox -s bench -- http` tells
+what that is worth.
+
+Nothing here knows of conversations: these are a `trio.abc.HalfCloseableStream` and a `trio.abc.Listener` for anyone,
+and `trio.testing.check_half_closeable_stream` is content with them.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from contextlib import suppress
+
+import trio
+from trio.lowlevel import cancel_shielded_checkpoint, checkpoint, checkpoint_if_cancelled, wait_readable, wait_writable
+
+_RECEIVE_BYTES = 65536
+_NOTSENT_BYTES = (
+    16384  # what is queued in the kernel and not on its way: more would only make the queue deaf to a close
+)
+_NO_FD = -1
+# What accept() may raise for a connection that has failed before anyone saw it (accept(2), "Error handling", and errors
+# of firewalls). It is the next one's turn then.
+_ACCEPTED_IN_VAIN = {
+    getattr(errno, name, errno.ECONNABORTED)
+    for name in (
+        "ECONNABORTED", "EPERM", "EPROTO", "ENETDOWN", "ENOPROTOOPT", "EHOSTDOWN", "ENONET", "EHOSTUNREACH",
+        "EOPNOTSUPP", "ENETUNREACH", "ETIMEDOUT",
+    )
+}  # fmt: skip
+
+
+class SocketStream(trio.abc.HalfCloseableStream):
+    """A connected stream socket: TCP, or a Unix socket.
+
+    One task may receive and one may send at the same time; a second one gets `trio.BusyResourceError`.
+
+    Args:
+        sock: is the stream's from now on, and made non-blocking.
+
+    Raises TypeError or ValueError for what is no stream socket.
+    """
+
+    __slots__ = ("_eof_sent", "_fd", "_sending", "socket")
+
+    def __init__(self, sock: socket.socket) -> None:
+        _check_type(sock)
+        sock.setblocking(False)
+        if sock.family != getattr(socket, "AF_UNIX", None):
+            with suppress(OSError):  # a peer that is gone already will be noticed soon enough
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
+                if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _NOTSENT_BYTES)
+        #: The socket, say for `setsockopt`. Who reads from it or writes to it takes bytes out of the stream.
+        self.socket: socket.socket = sock
+        self._fd: int = sock.fileno()
+        self._sending: bool = False
+        self._eof_sent: bool = False
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """Wait until something has come, and receive at most `max_bytes` of it, 64 KiB by default; b"" at the end.
+
+        If cancelled, nothing is lost.
+
+        Raises:
+            trio.BusyResourceError: if another task is receiving.
+            trio.BrokenResourceError: if the connection is broken.
+            trio.ClosedResourceError: if this stream is closed, or is while it waits.
+        """
+        if max_bytes is None:
+            max_bytes = _RECEIVE_BYTES
+        elif not isinstance(max_bytes, int):
+            raise TypeError(f"max_bytes is a number of bytes; got {max_bytes!r}")
+        elif max_bytes < 1:
+            raise ValueError(f"max_bytes must be >= 1; got {max_bytes}")
+        while True:
+            self._check_open()
+            await wait_readable(self._fd)
+            try:
+                return self.socket.recv(max_bytes)
+            except BlockingIOError:  # a false alarm, which kernels may give
+                continue
+            except OSError as exc:
+                raise self._failure(exc) from exc
+
+    def send_nowait(self, data: bytes | bytearray | memoryview) -> int:
+        """Send as much of `data` as the kernel takes now, and return how many bytes that was, 0 if it is full.
+
+        Raises:
+            trio.BusyResourceError: if a task is sending.
+            trio.BrokenResourceError: if the connection is broken.
+            trio.ClosedResourceError: if this stream, or this side of it, is closed.
+        """
+        if self._sending:
+            raise trio.BusyResourceError("another task is sending data on this stream")
+        return self._send(data)
+
+    def _send(self, data: bytes | bytearray | memoryview) -> int:
+        try:
+            return self.socket.send(data)
+        except BlockingIOError:
+            return 0
+        except OSError as exc:
+            raise self._failure(exc) from exc
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Send all of `data`. If cancelled, nobody knows how much of it was sent. Raises what `send_nowait` does."""
+        self._begin_sending()
+        try:
+            if self._eof_sent:
+                raise trio.ClosedResourceError("send_eof() has ended this side of the stream")
+            await checkpoint_if_cancelled()
+            with memoryview(data).cast("B") as rest:
+                sent = self._send(rest)
+                if sent == len(rest):
+                    await cancel_shielded_checkpoint()
+                while sent < len(rest):
+                    await wait_writable(self._fd)
+                    sent += self._send(rest[sent:])
+        finally:
+            self._sending = False
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Wait until the kernel takes something. If cancelled, nothing has happened. Raises what `send_nowait` does."""
+        self._begin_sending()
+        try:
+            await wait_writable(self._fd)
+        finally:
+            self._sending = False
+
+    async def send_eof(self) -> None:
+        """End our side of the stream: the peer will see its end, and may go on sending. A second time, do nothing."""
+        self._begin_sending()
+        try:
+            await checkpoint()
+            if not self._eof_sent:
+                self.socket.shutdown(socket.SHUT_WR)
+                self._eof_sent = True
+        except OSError as exc:
+            raise self._failure(exc) from exc
+        finally:
+            self._sending = False
+
+    async def aclose(self) -> None:
+        """Close the socket, at once, whoever is waiting for it; then a checkpoint."""
+        if self._fd != _NO_FD:
+            trio.lowlevel.notify_closing(self._fd)
+            self._fd = _NO_FD
+            self.socket.close()
+        await checkpoint()
+
+    def _check_open(self) -> None:
+        if self._fd == _NO_FD:
+            raise trio.ClosedResourceError("this stream is closed")
+
+    def _begin_sending(self) -> None:
+        if self._sending:
+            raise trio.BusyResourceError("another task is sending data on this stream")
+        self._check_open()
+        self._sending = True
+
+    def _failure(self, exc: OSError) -> trio.ClosedResourceError | trio.BrokenResourceError:
+        """What an error of the system is called on a stream."""
+        self_closed = self._fd == _NO_FD
+        if self_closed or (self._eof_sent and exc.errno == errno.EPIPE):
+            return trio.ClosedResourceError(
+                "this stream is closed" if self_closed else "send_eof() has ended this side"
+            )
+        return trio.BrokenResourceError(f"the connection is broken: {exc}")
+
+
+class SocketListener(trio.abc.Listener[SocketStream]):
+    """A listening stream socket.
+
+    Args:
+        sock: is the listener's from now on, and made non-blocking. It must listen.
+
+    Raises TypeError or ValueError for what is no stream socket, or does not listen.
+    """
+
+    __slots__ = ("_fd", "socket")
+
+    def __init__(self, sock: socket.socket) -> None:
+        _check_type(sock)
+        with suppress(OSError):  # macOS cannot say
+            if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                raise ValueError(f"a listener takes a socket that listens; got {sock!r}")
+        sock.setblocking(False)
+        #: The socket, say for `getsockname`.
+        self.socket: socket.socket = sock
+        self._fd: int = sock.fileno()
+
+    async def accept(self) -> SocketStream:
+        """Wait for a connection. If cancelled, none has been accepted.
+
+        Raises:
+            OSError: if the system has no more descriptors, or memory (EMFILE, ENFILE, ENOBUFS, ENOMEM).
+            trio.ClosedResourceError: if this listener is closed, or is while it waits.
+            trio.BusyResourceError: if another task is accepting.
+        """
+        while True:
+            if self._fd == _NO_FD:
+                raise trio.ClosedResourceError("this listener is closed")
+            await wait_readable(self._fd)
+            try:
+                return SocketStream(self.socket.accept()[0])
+            except BlockingIOError:
+                continue  # another process that listens on this socket was faster
+            except OSError as exc:
+                if exc.errno not in _ACCEPTED_IN_VAIN:
+                    raise
+
+    async def aclose(self) -> None:
+        """Close the socket, at once, whoever is waiting for it; then a checkpoint."""
+        if self._fd != _NO_FD:
+            trio.lowlevel.notify_closing(self._fd)
+            self._fd = _NO_FD
+            self.socket.close()
+        await checkpoint()
+
+
+def _check_type(sock: socket.socket) -> None:
+    if not isinstance(sock, socket.socket):
+        raise TypeError(f"a stream takes a socket.socket; got {sock!r}")
+    if sock.type != socket.SOCK_STREAM:
+        raise ValueError(f"a stream takes a socket of type SOCK_STREAM; got {sock!r}")
