@@ -83,6 +83,7 @@ class TerminatorBuffer(ChunkQueue):
         "_matched",
         "_needles",
         "_next_seen",
+        "_seen_in",
         "_skipping",
         "_tail_from",
         "_terminator",
@@ -99,7 +100,8 @@ class TerminatorBuffer(ChunkQueue):
         self._window = 0
         # For tuples: where each alternative is next in the chunk, and where one may begin that the chunk cuts off. The
         # former is known across changes of the terminator: no stretch is searched for the same one twice.
-        self._next_seen: dict[Needle, int] = {}
+        self._next_seen: dict[Needle, int] | None = None
+        self._seen_in = 0  # which chunk that was
         self._tail_from = -1
         self._batch = _NOTHING
         self._batch_frames = 0
@@ -113,7 +115,8 @@ class TerminatorBuffer(ChunkQueue):
             TypeError: for what is not bytes-like.
             ValueError: after `feed_eof`.
         """
-        self.stop()
+        if self._batch is not _NOTHING:
+            self.stop()
         super().feed(data)
 
     # ------------------------------------------------------------------ terminators and limits
@@ -141,12 +144,6 @@ class TerminatorBuffer(ChunkQueue):
         if isinstance(terminator, bytes | tuple):
             self._needles = needles_for(terminator)
         self._terminator = int(terminator) if isinstance(terminator, int) else terminator
-
-    def _start_chunk(self, chunk: bytes) -> None:
-        super()._start_chunk(chunk)
-        if self._next_seen:
-            self._next_seen = {}
-        self._tail_from = -1
 
     @property
     def matched(self) -> bytes | None:
@@ -195,6 +192,17 @@ class TerminatorBuffer(ChunkQueue):
         """How many bytes of the present frame have come, held back ones included."""
         return self._frame_bytes + self._held
 
+    def exhausted(self) -> bool:
+        """Whether the next step of the iteration would need more input. Then nothing of it is kept."""
+        if self._pos < len(self._chunk) or self._found_at_once or self._next_chunk():
+            return False
+        self._mark = _START
+        return True
+
+    @property
+    def _found_at_once(self) -> bool:
+        return isinstance(self._terminator, int) and not self._terminator
+
     def take(self) -> bytes:
         """Take out everything that was not handed over, for another protocol to go on with it."""
         self.stop()
@@ -206,12 +214,13 @@ class TerminatorBuffer(ChunkQueue):
     def stop(self) -> None:
         """Take the rest of the present batch back into the buffer: the loop over its pieces ends."""
         rest = list(self._batch)
+        self._batch = _NOTHING
         if not rest:
             return
         if len(rest) == self._batch_frames:
             self._terminator, self._matched, self._chunk, self._pos = self._mark[:4]
             self._holder, self._held, self._frame_bytes = self._mark[4:]
-            self._next_seen = {}
+            self._next_seen = None
         else:  # some frames of a split were handed over: the others are contiguous, up to _pos
             self._pos -= sum(map(len, rest)) + len(rest) * len(self._needles[0].pattern)
 
@@ -223,12 +232,12 @@ class TerminatorBuffer(ChunkQueue):
 
     def next_batch(self) -> Batch | None:
         """The next step of the iteration; None if more input is needed."""
-        self.stop()
+        if self._batch is not _NOTHING:
+            self.stop()
         while True:
             terminator = self._terminator
-            found_at_once = isinstance(terminator, int) and not terminator
-            if self._pos == len(self._chunk) and not found_at_once and not self._next_chunk():
-                self._mark = _START  # keep nothing alive while waiting for more
+            if self._pos == len(self._chunk) and not self._found_at_once and not self._next_chunk():
+                self._mark = _START
                 return None
             self._mark = (
                 terminator, self._matched, self._chunk, self._pos, self._holder, self._held, self._frame_bytes
@@ -268,8 +277,9 @@ class TerminatorBuffer(ChunkQueue):
         at = self._chunk.find(needle.pattern, self._pos)
         if at < 0:
             return self._hand_over_unfinished(needle, needle.prefix_at_end(self._chunk, self._pos))
-        self._window = self._window or _FIRST_WINDOW
-        return self._hand_over(at, at + len(needle.pattern), ended=True)
+        end = at + len(needle.pattern)
+        self._window = (self._window or _FIRST_WINDOW) if end < len(self._chunk) else 0
+        return self._hand_over(at, end, ended=True)
 
     def _split(self, pattern: bytes) -> list[bytes]:
         """The frames that end within the window; none if the first of them is too long."""
@@ -316,6 +326,8 @@ class TerminatorBuffer(ChunkQueue):
         self._rejoin()
         chunk, start = self._chunk, self._pos
         end = len(chunk)
+        if self._next_seen is None or self._seen_in != self._chunks_begun:
+            self._next_seen, self._seen_in, self._tail_from = {}, self._chunks_begun, -1
         seen, first, found = self._next_seen, end, self._needles[0]
         for needle in self._needles:  # the longest first: it wins where two begin at one place
             if seen.get(needle, -1) < start:

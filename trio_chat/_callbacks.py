@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from ._handler import Handler, Reply
 
 
+_NO_MESSAGE = object()
+
+
 class Conversation(Protocol):
     open: bool
 
@@ -56,7 +59,8 @@ class Callbacks:
                 try:
                     if (reply := collect(data)) is not None:
                         self.owes_end = ended
-                        await self.settle(reply)
+                        if (waiting := self.begin(reply)) is not None:
+                            await waiting
                         if ended and not self.owes_end:
                             continue  # the callback went on with the conversation, which has ended the frame
                         self.owes_end = False
@@ -70,8 +74,8 @@ class Callbacks:
                     break
             if ended:
                 try:
-                    if (reply := found()) is not None:
-                        await self.settle(reply)
+                    if (reply := found()) is not None and (waiting := self.begin(reply)) is not None:
+                        await waiting
                 except Exception as exc:
                     await self.error(exc)
 
@@ -83,37 +87,50 @@ class Callbacks:
     async def call(self, callback: Callable[..., Reply], *args: object) -> None:
         outer, self.corked = self.corked, True
         try:
-            if (reply := callback(*args)) is not None:
-                await self.settle(reply)
+            if (waiting := self.begin(callback(*args))) is not None:
+                await waiting
         except Exception as exc:
             await self.error(exc)
         finally:
             self.corked = outer
             self._conversation.send_queued()
 
-    async def settle(self, reply: Reply) -> None:
-        """Await what a callback gave back; if it waits for anything, let output go meanwhile."""
+    def begin(self, reply: Reply) -> Awaitable[None] | None:
+        """Take the first step of what a callback gave back. If it waits for anything, output is let go.
+
+        Returns what is left of it, to be awaited at once; None if that was all.
+        """
         if type(reply) is CoroutineType:
             coroutine: Coroutine[Any, Any, None] = reply
         elif inspect.isawaitable(reply):
             coroutine = _wait_for(reply)
         else:
-            return  # a callback of the old days that returned something
+            return None  # nothing, or what a callback of the old days returned
         outer = self.current, self.receiving
         self.current, self.receiving = coroutine, False
+        message = _NO_MESSAGE
         try:
-            try:
-                message = coroutine.send(None)
-            except StopIteration:
-                return
-            self.corked = False
-            self._conversation.let_others_go_on()
-            await Begun(coroutine, message, self._resume, self._wait)
+            message = coroutine.send(None)
+        except StopIteration:
+            return None
         finally:
-            abandoned = self.receiving  # by a task that goes on for a callback which has returned
-            self.current, self.receiving = outer
-            if abandoned:
-                self._conversation.interrupt()
+            if message is _NO_MESSAGE:
+                self._leave(outer)
+        self.corked = False
+        self._conversation.let_others_go_on()
+        return self._go_on(Begun(coroutine, message, self._resume, self._wait), outer)
+
+    async def _go_on(self, begun: Begun, outer: tuple[object, bool]) -> None:
+        try:
+            await begun
+        finally:
+            self._leave(outer)
+
+    def _leave(self, outer: tuple[object, bool]) -> None:
+        abandoned = self.receiving  # by a task that goes on for a callback which has returned
+        self.current, self.receiving = outer
+        if abandoned:
+            self._conversation.interrupt()
 
     def _wait(self) -> None:
         self.corked = False
@@ -127,8 +144,8 @@ class Callbacks:
             if exc.waited:
                 return  # drain() told a callback of the end: that is no fault of the handler's
             exc.connection = None  # but a push after a close is one, and leaves run()
-        if (reply := self._handler.handle_error(exc)) is not None:
-            await self.settle(reply)
+        if (waiting := self.begin(self._handler.handle_error(exc))) is not None:
+            await waiting
 
 
 async def _wait_for(awaitable: Awaitable[None]) -> None:

@@ -16,10 +16,11 @@ from ._terminators import Needle
 
 
 class ChunkQueue:
-    __slots__ = ("_chunk", "_eof", "_fed", "_held", "_holder", "_pos")
+    __slots__ = ("_chunk", "_chunks_begun", "_eof", "_fed", "_held", "_holder", "_pos")
 
     def __init__(self) -> None:
         self._chunk = b""
+        self._chunks_begun = 0  # tells one chunk from another
         self._pos = 0
         self._fed: deque[bytes] | None = None  # only while there is something to keep: idle connections are many
         self._holder: Needle | None = None
@@ -35,7 +36,7 @@ class ChunkQueue:
             raise ValueError("no input can follow the end of file")
         if not data:
             return
-        if self._pos == len(self._chunk) and not self._fed:
+        if not self._fed and self._pos == len(self._chunk):
             self._start_chunk(data)
         elif self._fed is None:
             self._fed = deque((data,))
@@ -63,6 +64,7 @@ class ChunkQueue:
 
     def _start_chunk(self, chunk: bytes) -> None:
         self._chunk = chunk
+        self._chunks_begun += 1
         self._pos = 0
 
     def _next_chunk(self) -> bool:
@@ -72,7 +74,8 @@ class ChunkQueue:
         elif self._eof and self._held:
             self._rejoin()
         else:
-            self._start_chunk(b"")
+            self._chunk = b""  # nothing is kept while there is nothing to be scanned
+            self._pos = 0
             self._fed = None
             return False
         return True

@@ -121,19 +121,23 @@ class Connection:
 
     def flush(self) -> None:
         """Have the writer's task send what is queued, if there is anything."""
-        if self.helpers is not None and self.writer.has_work and not self.closed:
+        if self.writer.has_work:
+            self._wake_writer()
+
+    def _wake_writer(self) -> None:
+        if self.helpers is not None and not self.closed:
             self.writer.wake(self.helpers)
 
     def send_queued(self) -> None:
         """Send what is queued, unless more is coming in a moment."""
-        if not self._callbacks.corked:
-            self.writer.send_now()
-            self.flush()
+        if not self._callbacks.corked and self.writer.send_now():
+            self._wake_writer()
 
     def let_others_go_on(self) -> None:
         """Callbacks have pushed, and have taken input, or begin to wait: that is of interest to others."""
         self.send_queued()
-        self.intake.wake()
+        if self.intake.turn is not None:
+            self.intake.wake()
 
     def check_open(self, what: str) -> None:
         if not self.open:

@@ -77,7 +77,7 @@ class Delivery:
                 if self._frames >= _FRAMES_PER_TURN:
                     self._frames = 0
                     await trio.lowlevel.checkpoint()
-                if enough is not None and enough():
+                if (enough is not None and enough()) or self._exhausted():
                     break
         finally:
             self.delivering = outer_delivering
@@ -86,6 +86,11 @@ class Delivery:
             if called:
                 self._timeouts.note_activity()
         return called
+
+    def _exhausted(self) -> bool:
+        return (
+            not (self._callbacks.owes_end or length_hint(self._batch.pieces)) and self._conversation.buffer.exhausted()
+        )
 
     def _next_batch(self, *, whole: bool) -> Batch | None:
         """What is to be handed over next, a whole batch or a piece; None if there is nothing. Raises FrameTooLong."""

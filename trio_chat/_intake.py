@@ -34,13 +34,13 @@ class Intake:
         "_note",
         "_receiving",
         "_stream",
-        "_turn",
         "eof",
         "fresh",
         "fresh_bytes",
         "lost",
         "over",
         "peer_gone",
+        "turn",
         "waits",
     )
 
@@ -53,7 +53,7 @@ class Intake:
         self._limits = limits
         self._note = note
         self._receiving = False
-        self._turn: trio.lowlevel.ParkingLot | None = None  # where others wait while one receives
+        self.turn: trio.lowlevel.ParkingLot | None = None  # where others wait while one receives
         self._lookout: trio.CancelScope | None = None  # in which a lookout receives
         self.waits: list[trio.CancelScope] = []  # of the conversation, at present; usually one at the most
         self.eof = False
@@ -135,16 +135,17 @@ class Intake:
             self.lost = True
         finally:
             self._receiving = False
-            self.wake()
+            if self.turn is not None:
+                self.wake()
         self.fresh = True
         self._note()
 
     async def _wait_for_a_turn(self) -> None:
-        if self._turn is None:
-            self._turn = trio.lowlevel.ParkingLot()
-        await self._turn.park()
+        if self.turn is None:
+            self.turn = trio.lowlevel.ParkingLot()
+        await self.turn.park()
 
     def wake(self) -> None:
         """Have whoever waits for a turn look again: somebody has received, or the buffer has been emptied."""
-        if self._turn is not None:
-            self._turn.unpark_all()
+        if self.turn is not None:
+            self.turn.unpark_all()

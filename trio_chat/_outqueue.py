@@ -7,7 +7,8 @@ it is finished.
 from __future__ import annotations
 
 from collections import deque
-from typing import TypeAlias
+from collections.abc import Sequence
+from typing import TypeAlias, cast
 
 from ._producers import Source
 
@@ -19,42 +20,46 @@ class OutQueue:
 
     def __init__(self) -> None:
         self._items: deque[Data | Source] | None = None  # only while there are any: idle connections are many
-        self._sources = 0  # how many of them were not begun
+        self._sources = 0  # how many of them are sources
         self._begun: Source | None = None
         self.queued_bytes = 0  # of what was put in; who takes some out counts them off when they are sent
 
+    @property
+    def waiting_sources(self) -> int:
+        """How many sources were not begun."""
+        return self._sources - (self._begun is not None)
+
     def append(self, data: bytes) -> None:
-        self._append(data)
-        self.queued_bytes += len(data)
+        """Queue bytes; nothing if there are none."""
+        if data:
+            if self._items is None:
+                self._items = deque((data,))
+            else:
+                self._items.append(data)
+            self.queued_bytes += len(data)
 
     def append_source(self, source: Source) -> None:
-        self._append(source)
-        self._sources += 1
-
-    def _append(self, item: bytes | Source) -> None:
         if self._items is None:
-            self._items = deque((item,))
-        else:
-            self._items.append(item)
+            self._items = deque()
+        self._items.append(source)
+        self._sources += 1
 
     def put_first(self, data: Data) -> None:
         """Put what was taken out, or has come of the source that is first, before everything else."""
         if self._items is None:
-            self._items = deque((data,))
-        else:
-            self._items.appendleft(data)
+            self._items = deque()
+        self._items.appendleft(data)
 
     @property
     def first_source(self) -> Source | None:
         """The source that is to be asked for more, if it is the first in the queue."""
-        return first if self._items and isinstance(first := self._items[0], Source) else None
+        return first if self._sources and self._items and isinstance(first := self._items[0], Source) else None
 
     def begin(self, source: Source) -> bool:
         """Begin the first source; False if it is begun already."""
         if self._begun is source:
             return False
         self._begun = source
-        self._sources -= 1
         return True
 
     def finish(self) -> None:
@@ -62,23 +67,23 @@ class OutQueue:
         if self._items is not None:
             self._items.popleft()
         self._begun = None
+        self._sources -= 1
 
     def take(self, max_bytes: int) -> Data:
         """Take out as many bytes from the front as make one send; long ones are cut without copying."""
         items = self._items or deque()
-        parts: list[Data] = []
-        if self.queued_bytes <= max_bytes and not self._sources and self._begun is None:
-            parts += [item for item in items if not isinstance(item, Source)]  # all of them
+        if self.queued_bytes <= max_bytes and not self._sources:
             self._items = None
-        else:
-            while max_bytes and items and not isinstance(data := items[0], Source):
-                items.popleft()
-                if len(data) > max_bytes:
-                    items.appendleft(memoryview(data)[max_bytes:])
-                    data = memoryview(data)[:max_bytes]
-                parts.append(data)
-                max_bytes -= len(data)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+            return _joined(cast("deque[Data]", items))
+        parts: list[Data] = []
+        while max_bytes and items and not isinstance(data := items[0], Source):
+            items.popleft()
+            if len(data) > max_bytes:
+                items.appendleft(memoryview(data)[max_bytes:])
+                data = memoryview(data)[:max_bytes]
+            parts.append(data)
+            max_bytes -= len(data)
+        return _joined(parts)
 
     def clear(self) -> list[Source]:
         """Take out everything; the sources, begun or not, which are to be closed."""
@@ -86,3 +91,7 @@ class OutQueue:
         self._items = self._begun = None
         self._sources = self.queued_bytes = 0
         return sources
+
+
+def _joined(parts: Sequence[Data]) -> Data:
+    return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -70,7 +70,7 @@ class Writer(OutQueue):
     # ------------------------------------------------------------------ filling
 
     def push(self, data: bytes) -> None:
-        if data and not self.lost:
+        if not self.lost:
             self.append(data)
 
     def push_source(self, source: Source) -> None:
@@ -109,11 +109,12 @@ class Writer(OutQueue):
     @property
     def _load(self) -> int:
         """The bytes queued. What a producer will give is not known: until it is begun, it counts as one piece."""
-        return self.queued_bytes + self._sources * self._limits.ac_out_buffer_size
+        return self.queued_bytes + self.waiting_sources * self._limits.ac_out_buffer_size
 
     @property
     def overfull(self) -> bool:
-        return self._load > self._limits.high_water_bytes and not self.lost
+        load = self._load if self._sources else self.queued_bytes
+        return load > self._limits.high_water_bytes and not self.lost
 
     async def below_low(self) -> None:
         """Wait until the queue is below its low-water mark, or lost."""
@@ -136,13 +137,13 @@ class Writer(OutQueue):
 
     # ------------------------------------------------------------------ sending at once
 
-    def send_now(self) -> None:
-        """Send what the stream takes without waiting. What is left is for the task."""
+    def send_now(self) -> bool:
+        """Send what the stream takes without waiting. Returns whether there is something left to do, by the task."""
         send = self._send_nowait
         if send is None or self._in_flight:
-            return
+            return self.has_work
         for _ in range(_SENDS_AT_ONCE):
-            if not self._items or self.first_source:
+            if not self._items or (self._sources and self.first_source):
                 break
             data = self.take(self._limits.ac_out_buffer_size)
             try:
@@ -154,10 +155,12 @@ class Writer(OutQueue):
                 break
             self.queued_bytes -= sent
             self.sent_bytes += sent
-            self._tell_progress()
+            if self._progress is not None:
+                self._progress.unpark_all()
             if sent < len(data):
                 self.put_first(memoryview(data)[sent:])
                 break
+        return bool(self._items or self._dropped)
 
     # ------------------------------------------------------------------ the task
 
