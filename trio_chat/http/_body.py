@@ -20,16 +20,16 @@ from collections.abc import Callable
 from .. import Terminator
 from ._errors import HTTPError
 from ._head import fields_of, is_fields
-from ._headers import TOKEN, Headers
+from ._headers import TCHARS, Headers
 
 _CRLF = b"\r\n"
 _NO_TRAILERS = Headers()
 
 # RFC 9110, section 5.6.4.
-_QUOTED = rb'"(?:[\t\x20\x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*+"'
+_QUOTED = r'"(?:[\t\x20\x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*+"'
 # RFC 9112, section 7.1 and 7.1.1. Blanks are allowed nowhere but around the signs of an extension.
 _size_line = re.compile(
-    rb"(?=[0-9A-Fa-f])0*+([0-9A-Fa-f]*+)(?:[ \t]*+;[ \t]*+%b(?:[ \t]*+=[ \t]*+(?:%b|%b))?+)*+" % (TOKEN, TOKEN, _QUOTED)
+    rf"(?=[0-9A-Fa-f])0*+([0-9A-Fa-f]*+)(?:[ \t]*+;[ \t]*+{TCHARS}(?:[ \t]*+=[ \t]*+(?:{TCHARS}|{_QUOTED}))?+)*+"
 )
 _bare = re.compile(rb"[\r\n]")
 _TOO_MUCH_OVERHEAD = "too much of the body is chunk extensions"
@@ -46,13 +46,12 @@ class Body(ABC):
         trailers: the fields behind a chunked body.
     """
 
-    __slots__ = ("complete", "pieces", "received", "trailers")
+    received: int = 0
+    complete: bool = False
+    trailers: Headers = _NO_TRAILERS
 
     def __init__(self) -> None:
         self.pieces: list[bytes] = []
-        self.received: int = 0
-        self.complete: bool = False
-        self.trailers: Headers = _NO_TRAILERS
 
     def add(self, data: bytes) -> None:
         """`data`, of the content, has come."""
@@ -85,12 +84,10 @@ class Body(ABC):
 class CountedBody(Body):
     """A body whose length is known."""
 
-    __slots__ = ("_length",)
-
     def __init__(self, length: int) -> None:
         super().__init__()
         self._length = length
-        self.complete = length == 0
+        self.complete = not length
 
     @property
     def length(self) -> int:
@@ -107,20 +104,12 @@ class CountedBody(Body):
         return None
 
 
+#: Of all requests without one: nothing ever comes, so it never changes.
+NO_BODY = CountedBody(0)
+
+
 class ChunkedBody(Body):
     """A body in chunks."""
-
-    __slots__ = (
-        "_collect",
-        "_found",
-        "_line",
-        "_max_bytes",
-        "_max_fields",
-        "_max_line_bytes",
-        "_overhead_left",
-        "_trailer_left",
-        "_trailers",
-    )
 
     def __init__(self, *, max_bytes: float, max_line_bytes: int, max_overhead_bytes: int, max_fields: int) -> None:
         """`max_overhead_bytes`: of all size lines together, but for the digits that count; and of the trailers."""
@@ -129,7 +118,7 @@ class ChunkedBody(Body):
         self._max_line_bytes = max_line_bytes
         self._overhead_left = self._trailer_left = max_overhead_bytes
         self._line = b""
-        self._trailers: list[tuple[bytes, bytes]] = []
+        self._trailers: list[tuple[str, str]] = []
         self._max_fields = max_fields
         self._collect: Callable[[bytes], None] = self._collect_size
         self._found: Callable[[], Terminator] = self._found_size
@@ -169,7 +158,7 @@ class ChunkedBody(Body):
 
     def _found_size(self) -> Terminator:
         line = self._take_line()
-        match = _size_line.fullmatch(line)
+        match = _size_line.fullmatch(line.decode("latin-1"))
         if match is None:
             raise HTTPError(400, "invalid chunk size")
         digits = match[1]
@@ -207,7 +196,7 @@ class ChunkedBody(Body):
 
     def _found_trailer(self) -> Terminator:
         if data := self._take_line():
-            line = _CRLF + data
+            line = f"\r\n{data.decode('latin-1')}"
             if not is_fields(line):
                 raise HTTPError(400, "malformed trailer field")
             self._trailers += fields_of(line)
@@ -216,6 +205,6 @@ class ChunkedBody(Body):
             self._trailer_left -= len(line)
             return _CRLF
         if self._trailers:
-            self.trailers = Headers.from_raw(self._trailers)
+            self.trailers = Headers.from_valid(self._trailers)
         self.complete = True
         return None

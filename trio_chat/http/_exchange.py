@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import inspect
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from functools import partial
 from http import HTTPStatus
 from typing import Protocol
 
@@ -47,18 +47,27 @@ class Conversation(Protocol):
 
 
 class Exchange:
-    __slots__ = ("_began", "_chat", "_may_go_on", "_outgoing", "_reader", "_request")
+    _outgoing: Outgoing | None = None
 
     def __init__(
-        self, chat: Conversation, request: Request, reader: BodyReader, *, may_go_on: Callable[[], bool]
+        self,
+        chat: Conversation,
+        request: Request,
+        reader: BodyReader,
+        *,
+        may_go_on: Callable[[], bool],
+        log_request: Callable[[AccessEntry], None] | None,
     ) -> None:
-        """`may_go_on`: whether the connection can after this request, as far as that does not depend on the answer."""
+        """`may_go_on`: whether the connection can after this request, as far as that does not depend on the answer.
+
+        `log_request`: None if nobody wants to know what becomes of it.
+        """
         self._chat = chat
         self._request = request
         self._reader = reader
         self._may_go_on = may_go_on
-        self._outgoing: Outgoing | None = None
-        self._began = trio.current_time()
+        self._log_request = log_request
+        self._began = trio.current_time() if log_request is not None else math.nan
 
     async def run(self) -> None:
         try:
@@ -68,16 +77,18 @@ class Exchange:
             if self._outgoing is not None and self._outgoing.cut_off:
                 self._chat.abort()
             try:
-                await self._request.aclose()
+                if self._request.has_form:
+                    await self._request.aclose()
             except Exception:
                 logger.exception("the files of %s could not be closed", self._request)
             finally:
-                self._log()
+                if self._log_request is not None:
+                    log_with(self._log_request, self._entry())
 
     async def _ask_application(self) -> Response:
         try:
             response = self._chat.handle_request(self._request)
-            if inspect.isawaitable(response):
+            if not isinstance(response, Response) and inspect.isawaitable(response):
                 response = await response
             if isinstance(response, Response):
                 return await self._resolved(response)
@@ -104,7 +115,7 @@ class Exchange:
         return response_to(HTTPError(500))
 
     async def _send(self, response: Response) -> None:
-        if isinstance(response.body, bytes):  # a response that streams may be made of the body
+        if not self._reader.complete and isinstance(response.body, bytes):  # one that streams may be made of the body
             try:
                 await self._drop_rest()
             except HTTPError as refusal:
@@ -112,9 +123,8 @@ class Exchange:
         if self._chat.closing:  # the application wanted no answer, has switched protocols, or the client is gone
             await response.aclose()
             return
-        can_go_on = partial(self._can_go_on, streams=not isinstance(response.body, bytes))
         with_body = self._request.method != "HEAD"
-        outgoing = Outgoing(self._chat, response, self._request, may_go_on=can_go_on, with_body=with_body)
+        outgoing = Outgoing(self._chat, response, self._request, may_go_on=self._can_go_on, with_body=with_body)
         self._outgoing = outgoing
         try:
             await outgoing.send()
@@ -123,7 +133,10 @@ class Exchange:
                 raise
             await self._send(self._answer_to(exc))
         else:
-            await self._end(outgoing)
+            if outgoing.gone:
+                self._chat.close()
+            elif outgoing.closes or not self._reader.complete:
+                await self._end(outgoing)
 
     async def _drop_rest(self) -> None:
         """Receive what the application has left of the body, unless it is too much or does not come at once.
@@ -146,25 +159,26 @@ class Exchange:
             if failure.status != HTTPStatus.REQUEST_TIMEOUT:
                 raise
 
-    def _can_go_on(self, *, streams: bool) -> bool:
+    def _can_go_on(self) -> bool:
         """Whether the connection can, as far as is known when the head of the response is sent."""
         reader = self._reader
-        return self._may_go_on() and (reader.complete or (streams and reader.is_wanted and reader.failure is None))
+        return self._may_go_on() and (reader.complete or (self._streams() and reader.is_wanted and not reader.failure))
+
+    def _streams(self) -> bool:
+        return self._outgoing is not None and not isinstance(self._outgoing.response.body, bytes)
 
     async def _end(self, outgoing: Outgoing) -> None:
-        if outgoing.gone:
-            self._chat.close()
-        elif not outgoing.closes:
+        """Drop what is left of the body behind a response that streams; close if the connection cannot go on."""
+        if not outgoing.closes:
             with suppress(HTTPError):
                 await self._drop_rest()
         if not self._chat.closing and (outgoing.closes or not self._reader.complete):
             self._chat.close_when_done()
 
-    def _log(self) -> None:
+    def _entry(self) -> AccessEntry:
         request, outgoing = self._request, self._outgoing
         status, sent_bytes = (outgoing.status, outgoing.sent_bytes) if outgoing and outgoing.begun else (None, 0)
         if request.upgraded:
             status = HTTPStatus.SWITCHING_PROTOCOLS
         seconds = trio.current_time() - self._began
-        entry = AccessEntry(self._chat.peer, request.request_line, request, status, sent_bytes, seconds)
-        log_with(self._chat.log_request, entry)
+        return AccessEntry(self._chat.peer, request.request_line, request, status, sent_bytes, seconds)

@@ -33,7 +33,7 @@ from ._threads import close_in_thread
 _PIECE_BYTES = 256 * 1024
 _NO_FILE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO}
 # RFC 9110, section 15.4.5: a 304 describes the representation no further than its ETag and Content-Location do.
-_NOT_IN_304 = {b"content-type", b"content-encoding", b"content-language", b"content-disposition", b"last-modified"}
+_NOT_IN_304 = {"content-type", "content-encoding", "content-language", "content-disposition", "last-modified"}
 _COMPRESSED_TYPES = {
     "gzip": "application/gzip",
     "bzip2": "application/x-bzip2",
@@ -113,8 +113,7 @@ class FileResponse(Response):
             current = Validators.of(fields)
             status = unmet(request.method, request.headers, current)
             if status == HTTPStatus.NOT_MODIFIED:
-                kept = [(name, value) for name, value in fields.raw if name.lower() not in _NOT_IN_304]
-                return Response(status, headers=Headers.from_raw(kept))
+                return Response(status, headers=fields.without(_NOT_IN_304))
             if status is not None:
                 return Response(status, "the file is not as the preconditions want it\n")
             part = wanted_range(request.method, request.headers, length, current)

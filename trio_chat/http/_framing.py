@@ -7,7 +7,7 @@ from ipaddress import IPv6Address
 
 from ._errors import HTTPError
 from ._head import Head
-from ._headers import connection_options, elements_of
+from ._headers import elements_of
 
 # RFC 3986, section 3.2.2: reg-names and IPv4 addresses, or an IPv6 or later address in brackets; then a port.
 _host = re.compile(
@@ -24,7 +24,7 @@ def check_routing(head: Head) -> None:
 
     An empty Host is refused, too: an http URI without a host is invalid (RFC 9110, section 4.2.1).
     """
-    hosts = head.headers.get_all("host")
+    hosts = head.framing.get("host", ())
     if len(hosts) > 1 or (not hosts and head.minor_version > 0):
         raise HTTPError(400, "a request has exactly one Host")
     if hosts and not _is_host(hosts[0]):
@@ -45,7 +45,7 @@ def check_routing(head: Head) -> None:
 def authority_of(head: Head) -> str:
     """The host and port that the client asked for. RFC 9112, section 3.3: those of an absolute target, before Host."""
     absolute = _absolute_form.fullmatch(head.target)
-    return absolute[1] if absolute else "".join(head.headers.get_all("host"))
+    return absolute[1] if absolute else "".join(head.framing.get("host", ()))
 
 
 def origin_form(head: Head) -> str:
@@ -75,13 +75,13 @@ def body_length(head: Head) -> int | None:
     Stricter than section 5.6.1 of RFC 9110 has it: an empty element in the list of codings is refused, because proxies
     differ about what it means.
     """
-    lengths = head.headers.get_all("content-length")
-    if codings := elements_of(head.headers, "transfer-encoding"):
+    lengths = head.framing.get("content-length")
+    if transfer_encoding := head.framing.get("transfer-encoding"):
         if lengths:  # section 6.3, number 3: an attempt at request smuggling, or a broken client
             raise HTTPError(400, "both Content-Length and Transfer-Encoding")
         if head.minor_version == 0:  # section 6.1
             raise HTTPError(400, "Transfer-Encoding in HTTP/1.0")
-        _check_codings(codings)
+        _check_codings(elements_of(transfer_encoding))
         return None
     if not lengths:
         return 0  # section 6.3, number 7
@@ -105,15 +105,15 @@ def _check_codings(codings: list[str]) -> None:
 
 def keeps_alive(head: Head) -> bool:
     """Whether the client wants to go on after the response. RFC 9112, section 9.3."""
-    options = connection_options(head.headers)
+    options = elements_of(head.framing["connection"]) if "connection" in head.framing else ()
     return "close" not in options and (head.minor_version > 0 or "keep-alive" in options)
 
 
 def expects_continue(head: Head) -> bool:
     """Whether the client waits for "100 Continue". RFC 9110, section 10.1.1."""
-    if head.minor_version == 0:
+    if head.minor_version == 0 or "expect" not in head.framing:
         return False
-    expectations = set(elements_of(head.headers, "expect")) - {""}
+    expectations = set(elements_of(head.framing["expect"])) - {""}
     if expectations - {"100-continue"}:
         raise HTTPError(417)
     return bool(expectations)

@@ -17,7 +17,7 @@ import trio
 
 from .. import AsyncChat, OversizePolicy, Reply, Terminator, TimeoutKind
 from ._access_log import AccessEntry, access_logger, log_with
-from ._body import Body, ChunkedBody, CountedBody
+from ._body import NO_BODY, Body, ChunkedBody, CountedBody
 from ._errors import HTTPError
 from ._exchange import Exchange
 from ._framing import body_length, check_routing, expects_continue, keeps_alive
@@ -78,12 +78,13 @@ class HTTPRequestHandler(AsyncChat):
     min_body_rate: float = 500.0
     write_timeout: float = 30.0
 
+    _reader: BodyReader | None = None  # of the request whose body is being received
+    _empty_lines = 0
+    _requests = 0
+
     def __init__(self, stream: trio.abc.Stream, app: App | None = None) -> None:
         super().__init__(stream)
         self._app = app
-        self._reader: BodyReader | None = None  # of the request whose body is being received
-        self._empty_lines = 0
-        self._requests = 0
 
     def handle_request(self, request: Request) -> Awaitable[Response | None] | Response | None:
         """Answer a request. Override it, with `def` or `async def`, if there is no application.
@@ -166,7 +167,7 @@ class HTTPRequestHandler(AsyncChat):
             )
         if length > max_bytes:
             raise HTTPError(413)
-        return CountedBody(length)
+        return CountedBody(length) if length else NO_BODY
 
     def _go_on_with(self, reader: BodyReader) -> None:
         """The terminator of a part of the body has come."""
@@ -178,33 +179,42 @@ class HTTPRequestHandler(AsyncChat):
 
     # ------------------------------------------------------------------ answering
 
-    async def _answer(self, head: Head, reader: BodyReader) -> None:
+    def _answer(self, head: Head, reader: BodyReader) -> Awaitable[None]:
         self._requests += 1
-        if not reader.complete:
-            self._reader = reader
-            self.set_terminator(reader.body.first_terminator())
-        request = Request(head, reader, self, client=self.peer, server=self.local, scheme=self._scheme())
-        wants_to_go_on = keeps_alive(head)
+        exchange = Exchange(
+            self,
+            Request(head, reader, self),
+            reader,
+            may_go_on=self._may_go_on if keeps_alive(head) else _never,
+            log_request=self.log_request if self._is_logged() else None,
+        )
+        return exchange.run() if reader.complete else self._run_with_body(exchange, reader)
+
+    async def _run_with_body(self, exchange: Exchange, reader: BodyReader) -> None:
+        self._reader = reader
+        self.set_terminator(reader.body.first_terminator())
         try:
-            await Exchange(self, request, reader, may_go_on=lambda: wants_to_go_on and self._may_go_on()).run()
+            await exchange.run()
         finally:
             self._reader = None
 
     def _may_go_on(self) -> bool:
         return not self.closing_when_idle and (self.max_requests is None or self._requests < self.max_requests)
 
+    def _is_logged(self) -> bool:
+        """Whether somebody wants to know what becomes of a request."""
+        ours = HTTPRequestHandler.log_request
+        return access_logger.isEnabledFor(logging.INFO) or getattr(self.log_request, "__func__", None) is not ours
+
     def _refuse(self, refusal: HTTPError, received: bytes) -> None:
         """Answer what is no request, of which `received` has come, and close."""
         line = received.removeprefix(b"\r\n").partition(b"\r\n")[0]
         with_body = not line.startswith(b"HEAD ")
-        outgoing = Outgoing(self, response_to(refusal), None, may_go_on=lambda: False, with_body=with_body)
+        outgoing = Outgoing(self, response_to(refusal), None, may_go_on=_never, with_body=with_body)
         outgoing.push()
         self.close_when_done()
         text = line[:_MAX_LOGGED_BYTES].decode("latin-1")
         log_with(self.log_request, AccessEntry(self.peer, text, None, outgoing.status, outgoing.sent_bytes, 0.0))
-
-    def _scheme(self) -> str:
-        return "https" if isinstance(self.stream, trio.SSLStream) else "http"
 
     # ------------------------------------------------------------------ the rest of the contract
 
@@ -231,6 +241,10 @@ class HTTPRequestHandler(AsyncChat):
 
     def _mid_request(self) -> bool:
         return any(data.strip(b"\r\n") for data in self.incoming)
+
+
+def _never() -> bool:
+    return False
 
 
 def _check_limits(handler: HTTPRequestHandler) -> None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TypeAlias
 
 #: What a response's header fields can be given as.
 HeadersLike: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
 
-TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"  # RFC 9110, section 5.6.2
-FIELD_TEXT = rb"[\t\x20-\x7e\x80-\xff]*+"  # section 5.5, with the blanks around the value
+# Grammars are of text: bytes are read and written as ISO-8859-1, so that none is lost.
+TCHARS = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"  # a token: RFC 9110, section 5.6.2
+FIELD_TEXT = r"[\t\x20-\x7e\x80-\xff]*+"  # section 5.5, with the blanks around the value
 
-_name = re.compile(TOKEN)
+_FRAMING = {"content-length", "transfer-encoding"}
+
+_name = re.compile(TCHARS)
 _value = re.compile(FIELD_TEXT)
 
 
@@ -20,102 +23,104 @@ class Headers(Mapping[str, str]):
     """The fields of a message: `raw` in order and as they were sent, the mapping by lower-case name. Immutable.
 
     A field that came on several lines reads as one, joined with a comma, which is what it means (RFC 9110, section
-    5.3; Set-Cookie is the exception); `get_all` gives the lines. Bytes are read and written as ISO-8859-1, so that none
-    is lost.
+    5.3; Set-Cookie is the exception); `get_all` gives the lines.
     """
 
-    __slots__ = ("_lines", "_raw")
+    __slots__ = ("_lines", "_pairs")
 
     def __init__(self, fields: HeadersLike = ()) -> None:
         """Raises TypeError or ValueError for a name that is no token, or a value with CR, LF, NUL or such."""
+        self._lines: dict[str, list[str]] | None = None  # made when somebody looks
+        self._pairs: list[tuple[str, str]]
         if isinstance(fields, Headers):
-            self._take(fields.raw)
+            self._pairs = fields._pairs
             return
         pairs = fields.items() if isinstance(fields, Mapping) else fields
-        self._take([(_encoded(name, _name, "name"), _encoded(value, _value, "value")) for name, value in pairs])
-
-    def _take(self, raw: list[tuple[bytes, bytes]]) -> None:
-        self._raw = raw
-        self._lines: dict[bytes, list[bytes]] = {}
-        for name, value in raw:
-            self._lines.setdefault(name.lower(), []).append(value)
+        self._pairs = [(_checked(name, _name, "name"), _checked(value, _value, "value")) for name, value in pairs]
 
     @classmethod
-    def from_raw(cls, raw: list[tuple[bytes, bytes]]) -> Headers:
+    def from_valid(cls, pairs: list[tuple[str, str]]) -> Headers:
         """Headers of fields that are known to be valid."""
         headers = cls.__new__(cls)
-        headers._take(raw)
+        headers._lines = None
+        headers._pairs = pairs
         return headers
 
     @property
     def raw(self) -> list[tuple[bytes, bytes]]:
         """The fields in order and as they were sent; a new list, which can be changed without effect."""
-        return self._raw.copy()
+        return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in self._pairs]
 
     def with_defaults(self, defaults: Mapping[str, str]) -> Headers:
         """These, and those of `defaults` whose names are not among them."""
         missing = Headers({name: value for name, value in defaults.items() if name not in self})
-        return Headers.from_raw([*self._raw, *missing.raw])
+        return Headers.from_valid([*self._pairs, *missing._pairs])
+
+    def without(self, names: Collection[str]) -> Headers:
+        """These, but for those with one of the lower-case `names`."""
+        if self._by_name().keys().isdisjoint(names):
+            return self
+        return Headers.from_valid([pair for pair in self._pairs if pair[0].lower() not in names])
 
     def without_framing(self) -> Headers:
         """These. Raises ValueError if they say where the message ends, which follows from its body."""
-        if "content-length" in self or "transfer-encoding" in self:
+        if not _FRAMING.isdisjoint(self._by_name()):
             raise ValueError("Content-Length and Transfer-Encoding follow from the body; they cannot be given")
         return self
 
     def pairs(self) -> list[tuple[str, str]]:
         """The fields in order, as text."""
-        return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in self._raw]
+        return self._pairs.copy()
+
+    def encode(self) -> str:
+        """The field lines."""
+        return "".join([f"{name}: {value}\r\n" for name, value in self._pairs])
+
+    def _by_name(self) -> dict[str, list[str]]:
+        if (lines := self._lines) is None:
+            lines = self._lines = lines_by_name(self._pairs)
+        return lines
 
     def __getitem__(self, name: str) -> str:
-        if not (lines := self.get_all(name)):
+        if (lines := self._by_name().get(name.lower())) is None:
             raise KeyError(name)
         return ", ".join(lines)
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and bool(self.get_all(name))  # without the exception that Mapping would raise
+        return isinstance(name, str) and name.lower() in self._by_name()
 
     def __iter__(self) -> Iterator[str]:
-        return (name.decode("latin-1") for name in self._lines)
+        return iter(self._by_name())
 
     def __len__(self) -> int:
-        return len(self._lines)
+        return len(self._by_name())
 
     def get_all(self, name: str) -> list[str]:
         """The values of all lines of `name`, in order; an empty list if there is none."""
-        try:
-            key = name.lower().encode("latin-1")
-        except UnicodeEncodeError:
-            return []
-        return [value.decode("latin-1") for value in self._lines.get(key, ())]
+        return list(self._by_name().get(name.lower(), ()))
 
     def __repr__(self) -> str:
-        return f"Headers({self.pairs()!r})"
+        return f"Headers({self._pairs!r})"
 
 
-def encode_head(first_line: str, raw: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """The head of a message on the wire, with the empty line at its end."""
-    fields = b"".join([b"%b: %b\r\n" % field for field in raw])
-    return b"%b\r\n%b\r\n" % (first_line.encode("ascii"), fields)
+def lines_by_name(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """The values of each name, which is put into lower case, in order."""
+    lines: dict[str, list[str]] = {}
+    for name, value in pairs:
+        lines.setdefault(name.lower(), []).append(value)
+    return lines
 
 
-def elements_of(headers: Headers, name: str) -> list[str]:
+def elements_of(lines: Iterable[str]) -> list[str]:
     """The elements of a field that is a list of names, in lower case, empty ones included. RFC 9110, section 5.6.1."""
-    return [element.strip(" \t").lower() for line in headers.get_all(name) for element in line.split(",")]
+    return [element.strip(" \t").lower() for line in lines for element in line.split(",")]
 
 
-def connection_options(headers: Headers) -> set[str]:
-    """The options of the field Connection, in lower case. RFC 9110, section 7.6.1."""
-    return set(elements_of(headers, "connection"))
-
-
-def _encoded(text: object, grammar: re.Pattern[bytes], what: str) -> bytes:
+def _checked(text: object, grammar: re.Pattern[str], what: str) -> str:
     if not isinstance(text, str):
         raise TypeError(f"a header field's {what} is a str; got {text!r}")
-    try:
-        encoded = text.encode("latin-1")
-    except UnicodeEncodeError:
-        raise ValueError(f"a header field's {what} is limited to ISO-8859-1; got {text!r}") from None
-    if not grammar.fullmatch(encoded):
+    if not grammar.fullmatch(text):
+        if not text.isascii() and max(text) > "\xff":
+            raise ValueError(f"a header field's {what} is limited to ISO-8859-1; got {text!r}")
         raise ValueError(f"not a header field's {what}: {text!r}")
-    return encoded.strip(b" \t")
+    return text.strip(" \t")

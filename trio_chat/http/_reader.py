@@ -33,37 +33,22 @@ class BodyReader:
     Once it has failed it says the same to whoever reads.
     """
 
-    __slots__ = (
-        "_body",
-        "_chat",
-        "_expects_continue",
-        "_waited",
-        "deadline",
-        "failure",
-        "is_answered",
-        "taken",
-        "told",
-    )
+    failure: HTTPError | None = None
+    told: bool = False  # to the application
+    taken: bool = False  # some of it
+    is_answered: bool = False  # the response has begun, within which 100 Continue has no place
+    deadline: float = math.inf  # for all of it, besides what the client is allowed
+    _waited = 0.0
 
     def __init__(self, chat: Chat, body: Body, *, expects_continue: bool) -> None:
         self._chat = chat
-        self._body = body
-        self._expects_continue = expects_continue and not body.complete
-        self._waited = 0.0
-        self.failure: HTTPError | None = None
-        self.told: bool = False  # to the application
-        self.taken: bool = False  # some of it
-        self.is_answered: bool = False  # the response has begun, within which 100 Continue has no place
-        self.deadline: float = math.inf  # for all of it, besides what the client is allowed
-
-    @property
-    def body(self) -> Body:
-        return self._body
+        self.body: Body = body
+        self._expects_continue = expects_continue
 
     @property
     def complete(self) -> bool:
         """Whether all of it has come, and nothing is wrong with it."""
-        return self._body.complete and self.failure is None
+        return self.body.complete and self.failure is None
 
     @property
     def is_wanted(self) -> bool:
@@ -75,7 +60,7 @@ class BodyReader:
     def collect(self, data: bytes) -> None:
         if self.failure is None:
             try:
-                self._body.collect(data)
+                self.body.collect(data)
             except HTTPError as exc:
                 self.failure = exc
 
@@ -83,7 +68,7 @@ class BodyReader:
         """The next terminator; None if the body is complete, or has failed."""
         if self.failure is None:
             try:
-                return self._body.found()
+                return self.body.found()
             except HTTPError as exc:
                 self.failure = exc
         return None
@@ -91,26 +76,26 @@ class BodyReader:
     def fail(self, failure: HTTPError) -> None:
         """Whatever has come of the body, this is what is wrong with it."""
         self.failure = failure
-        self._body.pieces.clear()
+        self.body.pieces.clear()
 
     # ------------------------------------------------------------------ for the application
 
     async def next_piece(self) -> bytes:
         """The next of the content, b"" at its end. Raises HTTPError."""
         await trio.lowlevel.checkpoint_if_cancelled()
-        while not self._body.pieces:
+        while not self.body.pieces:
             if self.failure is not None:
                 self.told = True
                 raise self.failure
-            if self._body.complete:
+            if self.body.complete:
                 return b""
             await self._receive()
         self.taken = True
-        return self._body.take()
+        return self.body.take()
 
     def _is_enough(self) -> bool:
         """Whether the conversation has to stop: what follows the body is no business of the application's."""
-        return self._body.complete or self.failure is not None
+        return self.body.complete or self.failure is not None
 
     async def _receive(self) -> None:
         """Wait for the client, which has `body_timeout` seconds, and one more for every `min_body_rate` bytes."""
@@ -119,7 +104,7 @@ class BodyReader:
             if not self.is_answered:
                 self._chat.push(_CONTINUE)
         rate = self._chat.min_body_rate
-        allowed = self._chat.body_timeout + (self._body.received / rate if rate else math.inf)
+        allowed = self._chat.body_timeout + (self.body.received / rate if rate else math.inf)
         began = trio.current_time()
         try:
             if not await self._chat.receive_more(min(allowed - self._waited, self.deadline - began), self._is_enough):

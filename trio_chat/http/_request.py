@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from functools import cached_property
 from http import HTTPStatus
 from typing import Any, Protocol
 from urllib.parse import unquote
@@ -16,7 +17,7 @@ from ._form_reader import FormLimits, read_form
 from ._forms import Form
 from ._framing import authority_of, origin_form
 from ._head import Head
-from ._headers import Headers, HeadersLike, connection_options, elements_of, encode_head
+from ._headers import Headers, HeadersLike, elements_of
 from ._reader import BodyReader, BodyStream
 from ._status import status_line
 
@@ -26,6 +27,12 @@ class Connection(Protocol):
 
     max_read_bytes: int | None
 
+    @property
+    def stream(self) -> trio.abc.Stream: ...
+    @property
+    def peer(self) -> Address | None: ...
+    @property
+    def local(self) -> Address | None: ...
     async def wait_eof(self) -> None: ...
     async def detach(self, replay: bytes = b"", /) -> trio.abc.Stream: ...
     def push(self, data: bytes, /) -> None: ...
@@ -52,40 +59,55 @@ class Request:
         upgraded: whether it was by `upgrade`.
     """
 
-    __slots__ = (
-        "_body", "_connection", "_content", "_form", "_head", "client", "headers", "host", "http_version", "method",
-        "path", "query", "request_line", "scheme", "server", "taken_over", "target", "upgraded",
-    )  # fmt: skip
+    taken_over: bool = False
+    upgraded: bool = False
+    _form: Form | None = None
+    _content: bytes | None = None  # the whole body, once it has been read
 
-    def __init__(
-        self,
-        head: Head,
-        body: BodyReader,
-        connection: Connection,
-        *,
-        client: Address | None = None,
-        server: Address | None = None,
-        scheme: str = "http",
-    ) -> None:
+    def __init__(self, head: Head, body: BodyReader, connection: Connection) -> None:
         self.method: str = head.method
         self.target: str = head.target
-        self.http_version: str = f"1.{min(head.minor_version, 1)}"
-        self.headers: Headers = head.headers
-        self.host: str = authority_of(head)
-        self.client: Address | None = client
-        self.server: Address | None = server
-        self.scheme: str = scheme
-        path, _, query = origin_form(head).partition("?")
-        self.path: str = unquote(path)
-        self.query: str = query
-        self.request_line: str = head.request_line
         self._head = head
         self._body = body
         self._connection = connection
-        self.taken_over: bool = False
-        self.upgraded: bool = False
-        self._form: Form | None = None
-        self._content: bytes | None = None  # the whole body, once it has been read
+
+    # What is not asked for is not worked out.
+
+    @cached_property
+    def path(self) -> str:
+        return unquote(origin_form(self._head).partition("?")[0])
+
+    @cached_property
+    def query(self) -> str:
+        return origin_form(self._head).partition("?")[2]
+
+    @property
+    def http_version(self) -> str:
+        return "1.1" if self._head.minor_version else "1.0"
+
+    @property
+    def request_line(self) -> str:
+        return self._head.request_line
+
+    @cached_property
+    def headers(self) -> Headers:
+        return self._head.headers()
+
+    @property
+    def host(self) -> str:
+        return authority_of(self._head)
+
+    @property
+    def client(self) -> Address | None:
+        return self._connection.peer
+
+    @property
+    def server(self) -> Address | None:
+        return self._connection.local
+
+    @property
+    def scheme(self) -> str:
+        return "https" if isinstance(self._connection.stream, trio.SSLStream) else "http"
 
     # ------------------------------------------------------------------ the body
 
@@ -166,6 +188,11 @@ class Request:
             self._form = await read_form(content_type, self.stream(), limits or FormLimits())
         return self._form
 
+    @property
+    def has_form(self) -> bool:
+        """Whether the form has been read, which has to be closed then."""
+        return self._form is not None
+
     async def aclose(self) -> None:
         """Close the files of the form. The handler does it when the request has been answered."""
         if self._form is not None:
@@ -196,16 +223,16 @@ class Request:
             RuntimeError: if the body of the request has not been read, or the connection has been taken over already.
             ClientDisconnected: if the client is gone.
         """
-        wanted = "upgrade" in connection_options(self.headers) and self.http_version != "1.0"
-        if not wanted or protocol.lower() not in elements_of(self.headers, "upgrade"):
+        options, protocols = (elements_of(self.headers.get_all(name)) for name in ("connection", "upgrade"))
+        if "upgrade" not in options or protocol.lower() not in protocols or self.http_version == "1.0":
             upgrade = {"Upgrade": protocol, "Connection": "Upgrade"}
             raise HTTPError(426, f"this is for {protocol}", upgrade)  # RFC 9110, section 15.5.22
         given = Headers(headers).without_framing()
         if "upgrade" in given or "connection" in given:
             raise ValueError("Upgrade and Connection follow from the protocol; they cannot be given")
         fields = Headers([*given.pairs(), ("Upgrade", protocol), ("Connection", "Upgrade")])
-        head = encode_head(status_line(HTTPStatus.SWITCHING_PROTOCOLS.value), fields.raw)
-        stream = await self._detach(head, b"")
+        head = f"{status_line(HTTPStatus.SWITCHING_PROTOCOLS)}{fields.encode()}\r\n"
+        stream = await self._detach(head.encode("latin-1"), b"")
         self.upgraded = True
         return stream
 

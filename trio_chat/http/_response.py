@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterable, Awaitable, Callable
-from functools import partial
+from functools import lru_cache, partial
 from http import HTTPStatus
 from operator import index
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import quote
 
 from ._errors import HTTPError
-from ._headers import Headers, HeadersLike, connection_options
+from ._headers import Headers, HeadersLike, elements_of
 from ._pieces import for_each
 
 if TYPE_CHECKING:
@@ -59,13 +59,14 @@ class Response:
             raise ValueError(f"the status of a response is {_MIN_STATUS} to {_MAX_STATUS}; got {status!r}")
         if isinstance(body, str):
             body = body.encode()
-            content_type = content_type or "text/plain"
-            if content_type.startswith("text/") and "charset" not in content_type.lower():
-                content_type += "; charset=utf-8"  # a browser would guess, and wrong
-        fields = Headers(headers)
+            content_type = _type_of_text(content_type or "text/plain")
+        if headers == ():
+            fields = _with_type(content_type or "")
+        else:
+            fields = Headers(headers)
+            if content_type:
+                fields = fields.with_defaults({"Content-Type": content_type})
         self._length = _length_of(body, fields)
-        if content_type:
-            fields = fields.with_defaults({"Content-Type": content_type})
         self._status = status
         self._body = body
         self._headers = fields
@@ -95,7 +96,7 @@ class Response:
     @property
     def closes(self) -> bool:
         """Whether it says "Connection: close"."""
-        return "close" in connection_options(self.headers)
+        return "close" in elements_of(self.headers.get_all("connection"))
 
     async def resolve(self, request: Request) -> Response:
         """The response that is sent to this request: itself, unless that depends on the request.
@@ -158,6 +159,19 @@ def response_to(error: HTTPError) -> Response:
     """The answer that an error is."""
     body = f"{error.detail}\n".encode("utf-8", "replace")  # the detail may quote what no encoding knows
     return Response(error.status, body, error.headers, content_type="text/plain; charset=utf-8")
+
+
+@lru_cache
+def _type_of_text(content_type: str) -> str:
+    if content_type.startswith("text/") and "charset" not in content_type.lower():
+        return f"{content_type}; charset=utf-8"  # a browser would guess, and wrong
+    return content_type
+
+
+@lru_cache
+def _with_type(content_type: str) -> Headers:
+    """The header fields of most responses; they are shared, being immutable."""
+    return Headers({"Content-Type": content_type} if content_type else ())
 
 
 def _length_of(body: object, fields: Headers) -> int | None:

@@ -13,14 +13,14 @@ import trio
 
 from ._dates import http_date
 from ._failures import http_error_of, is_failure
-from ._headers import connection_options, encode_head
+from ._headers import Headers, elements_of
 from ._request import Request
 from ._response import Response
 from ._status import status_line
 
 logger = logging.getLogger("trio_chat.http")
 
-_OURS = (b"content-length", b"connection")  # what was given is put together with what is to be said
+_OURS = ("content-length", "connection")  # what was given is put together with what is to be said
 
 
 class Chat(Protocol):
@@ -41,6 +41,7 @@ class Outgoing:
     answered in another way.
 
     Attributes:
+        response: what is sent.
         begun: whether the head was sent.
         sent_bytes: how much of the body was sent.
         closes: whether the connection has to be closed after it.
@@ -48,39 +49,39 @@ class Outgoing:
         cut_off: whether it is not whole, and only a reset tells the client so, for an end would be the end of its body.
     """
 
-    __slots__ = (
-        "_chat", "_chunked", "_may_go_on", "_request", "_response", "_with_body", "begun", "closes", "cut_off", "gone",
-        "sent_bytes",
-    )  # fmt: skip
+    begun: bool = False
+    sent_bytes: int = 0
+    gone: bool = False
+    cut_off: bool = False
 
     def __init__(
         self, chat: Chat, response: Response, request: Request | None, *, may_go_on: Callable[[], bool], with_body: bool
     ) -> None:
         """`may_go_on`: whether the connection can, after this; asked when the head is sent."""
         self._chat = chat
-        self._response = response
+        self.response = response
         self._request = request
         self._may_go_on = may_go_on
         self._with_body = with_body and response.has_content
-        unknown_length = response.has_content and response.length is None
-        is_http_1_0 = request is not None and request.http_version == "1.0"
+        unknown_length = response.length is None and response.has_content
+        is_http_1_0 = self._is_http_1_0
         self._chunked = unknown_length and not is_http_1_0
-        self.closes = response.closes or (unknown_length and is_http_1_0)
-        self.begun = False
-        self.sent_bytes = 0
-        self.gone = False
-        self.cut_off = False
+        self.closes: bool = response.closes or (unknown_length and is_http_1_0)
 
     @property
     def status(self) -> int:
-        return self._response.status
+        return self.response.status
+
+    @property
+    def _is_http_1_0(self) -> bool:
+        return self._request is not None and self._request.http_version == "1.0"
 
     def push(self) -> None:
         """Push the head, and the body if that is bytes."""
         self.begun = True
         if self._request is not None:
             self._request.note_answered()
-        body = self._response.body
+        body = self.response.body
         if not self._with_body or not isinstance(body, bytes):
             body = b""
         self._chat.push(self._head() + body)
@@ -91,7 +92,7 @@ class Outgoing:
 
         Raises what the body raises before the head was sent; after it, that is logged.
         """
-        response = self._response
+        response = self.response
         try:
             if self._with_body and not isinstance(response.body, bytes):
                 await response.write_to(self._send_piece)
@@ -127,7 +128,7 @@ class Outgoing:
                 raise TypeError(f"the body of a response consists of bytes; got {piece!r:.60}")
             piece = bytes(piece)
         size = len(piece)
-        length = self._response.length
+        length = self.response.length
         if length is not None and self.sent_bytes + size > length:
             raise ValueError(f"the body is longer than its Content-Length, which is {length}")
         with self._noticing_that_the_client_is_gone():
@@ -139,7 +140,7 @@ class Outgoing:
             await self._chat.drain()
 
     def _end(self) -> None:
-        length = self._response.length
+        length = self.response.length
         if length is not None and self.sent_bytes < length:
             raise ValueError(f"the body has {self.sent_bytes} bytes, its Content-Length is {length}")
         with self._noticing_that_the_client_is_gone():
@@ -157,23 +158,27 @@ class Outgoing:
             raise
 
     def _head(self) -> bytes:
-        response = self._response
+        response, given = self.response, self.response.headers
         if not self._may_go_on():
             self.closes = True
-        fields = [field for field in response.headers.raw if field[0].lower() not in _OURS]
-        if "date" not in response.headers:
-            fields.append((b"Date", http_date(int(time.time())).encode("ascii")))  # RFC 9110, section 6.6.1
-        options = connection_options(response.headers) - {"close", "keep-alive", ""}
-        if self.closes:
-            options.add("close")
-        elif self._request is not None and self._request.http_version == "1.0":
-            options.add("keep-alive")
-        if options:
-            fields.append((b"Connection", ", ".join(sorted(options)).encode("latin-1")))
+        lines = [status_line(response.status), given.without(_OURS).encode()]
+        if "date" not in given:
+            lines.append(f"Date: {http_date(int(time.time()))}\r\n")  # RFC 9110, section 6.6.1
+        if options := self._connection_options(given):
+            lines.append(f"Connection: {options}\r\n")
         if self._chunked:
-            fields.append((b"Transfer-Encoding", b"chunked"))
+            lines.append("Transfer-Encoding: chunked\r\n")
         elif response.has_content and response.length is not None:
-            fields.append((b"Content-Length", b"%d" % response.length))
+            lines.append(f"Content-Length: {response.length}\r\n")
         elif response.status == HTTPStatus.RESET_CONTENT:
-            fields.append((b"Content-Length", b"0"))  # RFC 9110, section 15.3.6; 204 and 304 have none: section 8.6
-        return encode_head(status_line(response.status), fields)
+            lines.append("Content-Length: 0\r\n")  # RFC 9110, section 15.3.6; 204 and 304 have none: section 8.6
+        lines.append("\r\n")
+        return "".join(lines).encode("latin-1")
+
+    def _connection_options(self, given: Headers) -> str:
+        """The value of the field Connection; empty if there is nothing to be said."""
+        ours = "close" if self.closes else "keep-alive" if self._is_http_1_0 else ""
+        if "connection" not in given:
+            return ours
+        options = set(elements_of(given.get_all("connection"))) - {"close", "keep-alive", ""}
+        return ", ".join(sorted(options | {ours} if ours else options))

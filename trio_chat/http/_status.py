@@ -9,12 +9,12 @@ from http import HTTPStatus
 _NEW_NAMES = {413: "Content Too Large", 414: "URI Too Long", 416: "Range Not Satisfiable", 422: "Unprocessable Content"}
 
 
-def status_line(status: int) -> str:
-    """The first line of a response. RFC 9112, section 4."""
-    return f"HTTP/1.1 {status} {phrase(status)}"
-
-
 @lru_cache
+def status_line(status: int) -> str:
+    """The first line of a response, with its CRLF. RFC 9112, section 4."""
+    return f"HTTP/1.1 {status:d} {phrase(status)}\r\n"
+
+
 def phrase(status: int) -> str:
     """The reason phrase of a status; empty if it has none."""
     try:
