@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Hashable
 
 import trio
 
-from ._streams import close_now
+from ._streams import close_now, peer_address
+
+logger = logging.getLogger("trio_chat.server")
 
 
 class Admission:
@@ -25,6 +28,7 @@ class Admission:
         self._max_per_peer = max_per_peer
         self._total = 0
         self._per_peer: Counter[Hashable] = Counter()
+        self._hosts: dict[trio.abc.Stream, Hashable] = {}  # of the connections that are counted there
         self._accepting: set[trio.CancelScope] = set()
         self._places = trio.lowlevel.ParkingLot()
 
@@ -66,19 +70,26 @@ class Admission:
         while self._full:
             await self._places.park()
 
-    def leave(self) -> None:
+    def enter(self, stream: trio.abc.Stream) -> bool:
+        """Count the connection for its peer, until `leave`; False, and not counted, if that has too many already."""
+        if self._max_per_peer is None:
+            return True
+        peer = peer_address(stream)
+        if not isinstance(peer, tuple):
+            return True
+        host = peer[0]
+        if self._per_peer[host] >= self._max_per_peer:
+            logger.warning("refused a connection from %s: it has too many already", host)
+            return False
+        self._per_peer[host] += 1
+        self._hosts[stream] = host
+        return True
+
+    def leave(self, stream: trio.abc.Stream) -> None:
         """Give the place back."""
         self._total -= 1
         self._places.unpark_all()
-
-    def enter_from(self, host: Hashable) -> bool:
-        """Count a connection from `host`, until `leave_from`; False, and not counted, if there are too many already."""
-        if self._max_per_peer is not None and self._per_peer[host] >= self._max_per_peer:
-            return False
-        self._per_peer[host] += 1
-        return True
-
-    def leave_from(self, host: Hashable) -> None:
-        self._per_peer[host] -= 1
-        if not self._per_peer[host]:
-            del self._per_peer[host]
+        if (host := self._hosts.pop(stream, None)) is not None:
+            self._per_peer[host] -= 1
+            if not self._per_peer[host]:
+                del self._per_peer[host]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import trio
 
@@ -37,7 +38,7 @@ class AsyncChat(Handler):
         self.incoming: list[bytes] = []
         self._begun = False
         self._peer = peer_address(stream)
-        self._local = local_address(stream)
+        self._local: Address | None = None
         self._connection = Connection(self, stream)
 
     @property
@@ -52,10 +53,14 @@ class AsyncChat(Handler):
         The exception of one ends the conversation, a callback in progress included, and leaves `run()`; if it is what
         `push` or `drain` raised because the conversation is over, it does not leave `run()`.
 
+        Only if `uses_nursery` is true, which it is unless a subclass says otherwise, as `HTTPRequestHandler` does.
+
         It ends before what is queued is sent: a task that has to push until the last moment holds it open by not
         letting `handle_eof` close.
         """
         if (nursery := self._connection.nursery) is None:
+            if not self.uses_nursery:
+                raise RuntimeError(f"to have background tasks, set uses_nursery = True in {type(self).__name__}")
             raise RuntimeError("the nursery opens with run(): start background tasks from handle_connect() on")
         return nursery
 
@@ -69,13 +74,15 @@ class AsyncChat(Handler):
 
     @property
     def local(self) -> Address | None:
-        """The address of this end when the handler was made, as `socket.getsockname()` gives it.
+        """The address of this end, as `socket.getsockname()` gives it.
 
-        None if the stream has no socket.
+        None if the stream has no socket, or nobody has asked before it was closed.
         """
+        if self._local is None:
+            self._local = local_address(self._connection.stream)
         return self._local
 
-    async def run(self) -> None:
+    def run(self) -> Coroutine[Any, Any, None]:
         """Hold the conversation, until it is closed by either side.
 
         Returns when the stream is closed and `handle_close` has returned. It can be called once.
@@ -91,7 +98,7 @@ class AsyncChat(Handler):
         if self._begun:
             raise RuntimeError("run() can be called once: a conversation cannot be held again")
         self._begun = True
-        await self._connection.run()
+        return self._connection.run()
 
     # ------------------------------------------------------------------ input
 

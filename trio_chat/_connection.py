@@ -20,8 +20,8 @@ It never goes back. Anyone may move it on, from a callback or from another task,
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -155,67 +155,79 @@ class Connection:
 
     # ------------------------------------------------------------------ the conversation
 
-    async def run(self) -> None:
+    def run(self) -> Coroutine[Any, Any, None]:
+        return self._run() if self.helpers is not None else self._run_with_helpers()
+
+    async def _run_with_helpers(self) -> None:
+        with raising_itself():
+            async with trio.open_nursery(strict_exception_groups=True) as self.helpers:
+                await self._run()
+
+    async def _run(self) -> None:
         try:
             self.buffer.max_frame_bytes = self._handler.max_frame_bytes
             check_limits(self._handler)
             self._timeouts.start()
-            if self.helpers is not None:
-                await self._hold_conversation()
-            else:
-                with raising_itself():
-                    async with trio.open_nursery(strict_exception_groups=True) as self.helpers:
-                        await self._hold_conversation()
-        finally:
-            self.close()
-            self._timeouts.stop()
             try:
-                await close_now(self.stream)
-            finally:
-                try:
-                    await self.writer.aclose()
-                finally:
-                    await self._callbacks.call(self._handler.handle_close)
-
-    async def _hold_conversation(self) -> None:
-        try:
-            await self._converse_with_background_tasks()
-            await self._finish()
-        except Exception as exc:
-            with trio.move_on_after(self._handler.write_timeout):
-                await self.writer.flushed()  # what was queued before still goes out
-            if self.writer.crash not in (None, exc):
-                raise BaseExceptionGroup("the conversation and its output failed", [exc, self.writer.crash]) from None
-            raise
+                if self._handler.uses_nursery:
+                    await self._converse_with_background_tasks()
+                else:
+                    await self._converse()
+                await self._finish()
+            except Exception as exc:
+                await self._send_rest_after(exc)
+                raise
         finally:
             self.close()
-            await self.writer.stop()
+            try:
+                await self.writer.stop()
+            finally:
+                await self._end()
+
+    async def _send_rest_after(self, failure: Exception) -> None:
+        """What was queued before still goes out. If the writer has failed, too, both failures are raised in a group."""
+        with trio.move_on_after(self._handler.write_timeout):
+            await self.writer.flushed()
+        if self.writer.crash not in (None, failure):
+            raise BaseExceptionGroup("the conversation and its output failed", [failure, self.writer.crash]) from None
+
+    async def _end(self) -> None:
+        self._timeouts.stop()
+        try:
+            await close_now(self.stream)
+        finally:
+            try:
+                await self.writer.aclose()
+            finally:
+                await self._callbacks.call(self._handler.handle_close)
 
     async def _converse_with_background_tasks(self) -> None:
         with raising_itself(but_not_ends_of=self):
             async with trio.open_nursery(strict_exception_groups=True) as self.nursery:
                 try:
-                    self.flush()
-                    await self._callbacks.call(self._handler.handle_connect)
                     await self._converse()
                 finally:
-                    # At once, so that nobody pushes to a conversation that is ending.
-                    self.close_when_done()
-                    self.flush()
                     self.nursery.cancel_scope.cancel()
 
     async def _converse(self) -> None:
-        while self.open:
-            self._news = False
-            await self._handle_news()
-            await self._handle_input()
-            with trio.CancelScope() as scope:
-                while not self._news:  # closing is news, too
-                    self._timeouts.note_waiting(in_message=self._in_message())
-                    await self.intake.wait(scope)
-                    if self._news:
-                        break
-                    await self._handle_input()
+        try:
+            self.flush()
+            await self._callbacks.call(self._handler.handle_connect)
+            while self.open:
+                self._news = False
+                await self._handle_news()
+                await self._handle_input()
+                with trio.CancelScope() as scope:
+                    while not self._news:  # closing is news, too
+                        self._timeouts.note_waiting(in_message=self._in_message())
+                        await self.intake.wait(scope)
+                        if self._news:
+                            break
+                        await self._handle_input()
+        finally:
+            # At once, so that nobody pushes to a conversation that is ending.
+            self.close_when_done()
+            self.flush()
 
     async def _handle_input(self) -> None:
         await self._delivery.deliver()

@@ -33,6 +33,9 @@ class Handler:
     #: The terminator at the beginning of the conversation.
     terminator: ClassVar[Terminator] = None
 
+    #: Whether `AsyncChat.nursery` is there. A connection without one is smaller by 2 KB.
+    uses_nursery: ClassVar[bool] = True
+
     #: How many bytes may come before a terminator of bytes; None: any number. Read when `run()` begins. A count is not
     #: limited: a handler that is told one by its peer checks it before it sets it.
     max_frame_bytes: int | None = 65536

@@ -19,7 +19,8 @@ import trio
 
 from ._admission import Admission
 from ._chat import AsyncChat
-from ._streams import Address, close_now, peer_address
+from ._endings import FAILURES
+from ._streams import close_now, peer_address
 
 logger = logging.getLogger("trio_chat.server")
 
@@ -127,51 +128,44 @@ class Server:
             if exhausted:
                 exhausted = False
                 logger.info("accepting connections again")
-            connections.start_soon(self._serve_admitted, stream, connections)
+            connections.start_soon(self._serve_one, stream, connections)
 
-    async def _serve_admitted(self, stream: trio.abc.Stream, connections: trio.Nursery) -> None:
+    async def _serve_one(self, stream: trio.abc.Stream, connections: trio.Nursery) -> None:
+        """All of one connection. In one coroutine, because every level costs memory for each idle connection."""
+        chat: AsyncChat | None = None
         try:
-            peer = peer_address(stream)
-            host = peer[0] if isinstance(peer, tuple) else None
-            if host is None:
-                await self._serve_one(stream, peer, connections)
-            elif self._admission.enter_from(host):
-                try:
-                    await self._serve_one(stream, peer, connections)
-                finally:
-                    self._admission.leave_from(host)
-            else:
-                logger.warning("refused a connection from %s: it has too many already", host)
-        finally:
-            self._admission.leave()
-            await close_now(stream)
-
-    async def _serve_one(self, stream: trio.abc.Stream, peer: Address | None, connections: trio.Nursery) -> None:
-        try:
-            if isinstance(stream, trio.SSLStream) and not await self._shake_hands(stream, peer):
+            if not self._admission.enter(stream):
                 return
-            chat = self._handler_factory(stream)
-            if not isinstance(chat, AsyncChat):
-                raise TypeError(f"the handler factory {self._handler_factory!r} returned {chat!r}, not an AsyncChat")
-            self._chats.add(chat)
-            chat._connection.helpers = connections
-            try:
-                if self._stopping:
-                    chat.close_when_idle()
-                await chat.run()
-            finally:
-                self._chats.discard(chat)
+            if isinstance(stream, trio.SSLStream) and not await self._shake_hands(stream):
+                return
+            chat = self._handler_for(stream, connections)
+            await chat.run()
         except Exception as exc:
-            _log_failure(peer, exc)
+            _log_failure(chat, stream, exc)
         except BaseExceptionGroup as group:  # of a connection that was cancelled while it failed
-            # A GeneratorExit has come out of a nursery in a generator that was closed: that ends nobody else either.
-            failed, rest = group.split((Exception, GeneratorExit))
+            failed, rest = group.split(FAILURES)
             if failed is not None:
-                _log_failure(peer, failed)
+                _log_failure(chat, stream, failed)
             if rest is not None:
                 raise rest from None
+        finally:
+            if chat is not None:
+                self._chats.discard(chat)
+            self._admission.leave(stream)
+            await close_now(stream)
 
-    async def _shake_hands(self, stream: trio.SSLStream[trio.abc.Stream], peer: Address | None) -> bool:
+    def _handler_for(self, stream: trio.abc.Stream, connections: trio.Nursery) -> AsyncChat:
+        chat = self._handler_factory(stream)
+        if not isinstance(chat, AsyncChat):
+            raise TypeError(f"the handler factory {self._handler_factory!r} returned {chat!r}, not an AsyncChat")
+        chat._connection.helpers = connections
+        self._chats.add(chat)
+        if self._stopping:
+            chat.close_when_idle()
+        return chat
+
+    async def _shake_hands(self, stream: trio.SSLStream[trio.abc.Stream]) -> bool:
+        peer = peer_address(stream)
         with trio.move_on_after(self._handshake_timeout) as handshake:
             self._handshakes.add(handshake)
             try:
@@ -187,5 +181,6 @@ class Server:
         return False
 
 
-def _log_failure(peer: Address | None, failure: BaseException) -> None:
+def _log_failure(chat: AsyncChat | None, stream: trio.abc.Stream, failure: BaseException) -> None:
+    peer = chat.peer if chat is not None else peer_address(stream)
     logger.error("the handler of the connection from %s failed", peer, exc_info=failure)

@@ -44,6 +44,7 @@ class HTTPRequestHandler(AsyncChat):
     """
 
     terminator: ClassVar[Terminator] = _END_OF_HEAD
+    uses_nursery: ClassVar[bool] = False  # connections are many, and most of them are idle
     #: The longest head, beyond which the answer is 431, or 414 if it has not got past its first line.
     max_frame_bytes: int | None = 32768
     on_oversize: OversizePolicy = "answer"
