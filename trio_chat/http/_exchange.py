@@ -91,7 +91,8 @@ class Exchange:
             if not isinstance(response, Response) and inspect.isawaitable(response):
                 response = await response
             if isinstance(response, Response):
-                return await self._resolved(response)
+                resolves = type(response).resolve is not Response.resolve
+                return await self._resolved(response) if resolves else response
             if self._chat.closing:
                 return Response(500)  # which nobody gets
             raise TypeError(f"an application gives a Response; got {response!r}")

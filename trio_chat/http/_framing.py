@@ -11,7 +11,7 @@ from ._headers import elements_of
 
 # RFC 3986, section 3.2.2: reg-names and IPv4 addresses, or an IPv6 or later address in brackets; then a port.
 _host = re.compile(
-    r"(?:\[(?:[0-9A-Fa-f:.]++|[vV][0-9A-Fa-f]++\.[0-9A-Za-z._~!$&'()*+,;=:-]++)\]|(?:[0-9A-Za-z.~_!$&'()*+,;=-]|%[0-9A-Fa-f]{2})++)"
+    r"(?:\[(?:[0-9A-Fa-f:.]++|[vV][0-9A-Fa-f]++\.[0-9A-Za-z._~!$&'()*+,;=:-]++)\]|(?:[0-9A-Za-z.~_!$&'()*+,;=-]++|%[0-9A-Fa-f]{2})++)"
     r"(?::[0-9]*+)?"
 )
 # RFC 9112, section 3.2.2: the absolute form of a target.

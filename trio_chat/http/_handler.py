@@ -31,6 +31,7 @@ from ._sending import Outgoing
 App: TypeAlias = Callable[[Request], Awaitable[Response | None]]
 
 _END_OF_HEAD = b"\r\n\r\n"
+_CR, _LF = b"\r\n"
 _FIRST_BYTES = frozenset(b"\r\n!#$%&'*+-.^_`|~" + string.digits.encode() + string.ascii_letters.encode())
 _MAX_LINE_BYTES = 16384
 _MAX_LOGGED_BYTES = 200  # of what is no request
@@ -118,8 +119,8 @@ class HTTPRequestHandler(AsyncChat):
         # As of someone who types into nc: the end of such a head would be waited for in vain.
         if self.incoming and self.incoming[-1].endswith(b"\r"):
             data = b"\r" + data
-        crlfs = data.count(b"\r\n")
-        is_bare = data.count(b"\n") > crlfs or data.count(b"\r") > crlfs + data.endswith(b"\r")
+        rest = data.replace(b"\r\n", b"")
+        is_bare = _LF in rest or _CR in rest[: len(rest) - data.endswith(b"\r")]
         return "lines end with CR LF (as with nc -C)" if is_bare else ""
 
     def found_terminator(self) -> Reply:
@@ -136,10 +137,11 @@ class HTTPRequestHandler(AsyncChat):
     def _found_head(self, data: bytes) -> Reply:
         if not self._requests:
             _check_limits(self)
-        head_data = self._without_empty_lines(data)
-        if not head_data:
-            return None
-        head = parse_head(head_data, max_target_bytes=self.max_target_bytes, max_fields=self.max_fields)
+        if self._empty_lines or not data or data.startswith(b"\r\n"):
+            data = self._without_empty_lines(data)
+            if not data:
+                return None
+        head = parse_head(data, max_target_bytes=self.max_target_bytes, max_fields=self.max_fields)
         check_routing(head)
         body = self._body_of(head)
         return self._answer(head, BodyReader(self, body, expects_continue=expects_continue(head)))
@@ -155,7 +157,8 @@ class HTTPRequestHandler(AsyncChat):
         return head
 
     def _body_of(self, head: Head) -> Body:
-        length = body_length(head)
+        if (length := body_length(head)) == 0:
+            return NO_BODY
         max_bytes = math.inf if self.max_body_bytes is None else self.max_body_bytes
         if length is None:
             # A line ends before it is a frame that is too long.
@@ -168,7 +171,7 @@ class HTTPRequestHandler(AsyncChat):
             )
         if length > max_bytes:
             raise HTTPError(413)
-        return CountedBody(length) if length else NO_BODY
+        return CountedBody(length)
 
     def _go_on_with(self, reader: BodyReader) -> None:
         """The terminator of a part of the body has come."""

@@ -17,10 +17,9 @@ No expression can backtrack: every repetition is possessive and is followed by s
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
 from ._errors import HTTPError
-from ._headers import FIELD_TEXT, TCHARS, Headers, lines_by_name
+from ._headers import FIELD_TEXT, TCHARS, Headers
 
 # Section 3: method SP request-target SP HTTP-version. A target has no blank, no control and no fragment.
 _REQUEST_LINE = rf"({TCHARS}) ([\x21\x22\x24-\x7e]++) HTTP/([0-9])\.([0-9])"
@@ -37,12 +36,18 @@ _framing_line = re.compile(
 )
 
 
-class Head(NamedTuple):
-    method: str
-    target: str
-    minor_version: int  # of HTTP/1
-    field_lines: str  # as sent, each behind a CRLF
-    framing: dict[str, list[str]]  # the values of those fields that the server looks at, by lower-case name
+class Head:
+    __slots__ = ("field_lines", "framing", "method", "minor_version", "target")
+
+    def __init__(
+        self, method: str, target: str, minor_version: int, field_lines: str, framing: dict[str, list[str]]
+    ) -> None:
+        self.method: str = method
+        self.target: str = target
+        self.minor_version: int = minor_version  # of HTTP/1
+        self.field_lines: str = field_lines  # as sent, each behind a CRLF
+        #: The values of those fields that the server looks at, by lower-case name.
+        self.framing: dict[str, list[str]] = framing
 
     @property
     def request_line(self) -> str:
@@ -61,9 +66,9 @@ def is_fields(text: str) -> bool:
     return _field_lines.fullmatch(text) is not None
 
 
-def fields_of(lines: str, line: re.Pattern[str] = _field_line) -> list[tuple[str, str]]:
+def fields_of(lines: str) -> list[tuple[str, str]]:
     """Names and values of field lines that are valid."""
-    return [(name, value.rstrip(" \t")) for name, value in line.findall(lines)]
+    return [(name, value.rstrip(" \t")) for name, value in _field_line.findall(lines)]
 
 
 def parse_head(data: bytes, *, max_target_bytes: int, max_fields: int) -> Head:
@@ -85,4 +90,7 @@ def parse_head(data: bytes, *, max_target_bytes: int, max_fields: int) -> Head:
         raise HTTPError(414)
     if lines.count("\r\n") > max_fields:
         raise HTTPError(431, "too many header fields")
-    return Head(method, target, int(minor), lines, lines_by_name(fields_of(lines, _framing_line)))
+    framing: dict[str, list[str]] = {}
+    for name, value in _framing_line.findall(lines):
+        framing.setdefault(name.lower(), []).append(value.rstrip(" \t"))
+    return Head(method, target, int(minor), lines, framing)

@@ -26,11 +26,12 @@ class Headers(Mapping[str, str]):
     5.3; Set-Cookie is the exception); `get_all` gives the lines.
     """
 
-    __slots__ = ("_lines", "_pairs")
+    __slots__ = ("_encoded", "_lines", "_pairs")
 
     def __init__(self, fields: HeadersLike = ()) -> None:
         """Raises TypeError or ValueError for a name that is no token, or a value with CR, LF, NUL or such."""
-        self._lines: dict[str, list[str]] | None = None  # made when somebody looks
+        self._lines: dict[str, list[str]] | None = None  # these two are made when somebody asks
+        self._encoded: str | None = None
         self._pairs: list[tuple[str, str]]
         if isinstance(fields, Headers):
             self._pairs = fields._pairs
@@ -42,7 +43,7 @@ class Headers(Mapping[str, str]):
     def from_valid(cls, pairs: list[tuple[str, str]]) -> Headers:
         """Headers of fields that are known to be valid."""
         headers = cls.__new__(cls)
-        headers._lines = None
+        headers._lines = headers._encoded = None
         headers._pairs = pairs
         return headers
 
@@ -58,13 +59,13 @@ class Headers(Mapping[str, str]):
 
     def without(self, names: Collection[str]) -> Headers:
         """These, but for those with one of the lower-case `names`."""
-        if self._by_name().keys().isdisjoint(names):
+        if self.lines().keys().isdisjoint(names):
             return self
         return Headers.from_valid([pair for pair in self._pairs if pair[0].lower() not in names])
 
     def without_framing(self) -> Headers:
         """These. Raises ValueError if they say where the message ends, which follows from its body."""
-        if not _FRAMING.isdisjoint(self._by_name()):
+        if not _FRAMING.isdisjoint(self.lines()):
             raise ValueError("Content-Length and Transfer-Encoding follow from the body; they cannot be given")
         return self
 
@@ -73,42 +74,39 @@ class Headers(Mapping[str, str]):
         return self._pairs.copy()
 
     def encode(self) -> str:
-        """The field lines."""
-        return "".join([f"{name}: {value}\r\n" for name, value in self._pairs])
+        """The field lines, each with its CRLF."""
+        if self._encoded is None:
+            self._encoded = "".join([f"{name}: {value}\r\n" for name, value in self._pairs])
+        return self._encoded
 
-    def _by_name(self) -> dict[str, list[str]]:
+    def lines(self) -> Mapping[str, list[str]]:
+        """The values of all lines of each name, which is in lower case."""
         if (lines := self._lines) is None:
-            lines = self._lines = lines_by_name(self._pairs)
+            lines = self._lines = {}
+            for name, value in self._pairs:
+                lines.setdefault(name.lower(), []).append(value)
         return lines
 
     def __getitem__(self, name: str) -> str:
-        if (lines := self._by_name().get(name.lower())) is None:
+        if (lines := self.lines().get(name.lower())) is None:
             raise KeyError(name)
         return ", ".join(lines)
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and name.lower() in self._by_name()
+        return isinstance(name, str) and name.lower() in self.lines()
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._by_name())
+        return iter(self.lines())
 
     def __len__(self) -> int:
-        return len(self._by_name())
+        return len(self.lines())
 
     def get_all(self, name: str) -> list[str]:
         """The values of all lines of `name`, in order; an empty list if there is none."""
-        return list(self._by_name().get(name.lower(), ()))
+        return list(self.lines().get(name.lower(), ()))
 
     def __repr__(self) -> str:
         return f"Headers({self._pairs!r})"
-
-
-def lines_by_name(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
-    """The values of each name, which is put into lower case, in order."""
-    lines: dict[str, list[str]] = {}
-    for name, value in pairs:
-        lines.setdefault(name.lower(), []).append(value)
-    return lines
 
 
 def elements_of(lines: Iterable[str]) -> list[str]:

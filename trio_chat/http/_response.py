@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import quote
 
 from ._errors import HTTPError
-from ._headers import Headers, HeadersLike, elements_of
+from ._headers import Headers, HeadersLike
 from ._pieces import for_each
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Send: TypeAlias = Callable[[bytes], Awaitable[None]]
 
 _MIN_STATUS, _MAX_STATUS = 200, 599
-_WITHOUT_CONTENT = (HTTPStatus.NO_CONTENT, HTTPStatus.RESET_CONTENT, HTTPStatus.NOT_MODIFIED)
+_WITHOUT_CONTENT = {HTTPStatus.NO_CONTENT, HTTPStatus.RESET_CONTENT, HTTPStatus.NOT_MODIFIED}
 # RFC 3986, section 2: what has a meaning in a URI, and what is percent-encoded already.
 _URI_CHARACTERS = "!#$%&'()*+,/:;=?@[]~"
 
@@ -93,11 +93,6 @@ class Response:
         """Whether a response of this status can have a body. RFC 9110, sections 15.3.5, 15.3.6 and 15.4.5."""
         return self._status not in _WITHOUT_CONTENT
 
-    @property
-    def closes(self) -> bool:
-        """Whether it says "Connection: close"."""
-        return "close" in elements_of(self.headers.get_all("connection"))
-
     async def resolve(self, request: Request) -> Response:
         """The response that is sent to this request: itself, unless that depends on the request.
 
@@ -111,6 +106,11 @@ class Response:
             await send(self._body)
             return
         await for_each(self._body, send)
+
+    @property
+    def has_to_be_closed(self) -> bool:
+        """Whether `aclose` does anything."""
+        return not isinstance(self._body, bytes) or type(self).aclose is not Response.aclose
 
     async def aclose(self) -> None:
         """Close the body, if there is something to be closed."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Protocol
@@ -13,7 +13,7 @@ import trio
 
 from ._dates import http_date
 from ._failures import http_error_of, is_failure
-from ._headers import Headers, elements_of
+from ._headers import elements_of
 from ._request import Request
 from ._response import Response
 from ._status import status_line
@@ -51,8 +51,10 @@ class Outgoing:
 
     begun: bool = False
     sent_bytes: int = 0
+    closes: bool = False
     gone: bool = False
     cut_off: bool = False
+    _chunked = False
 
     def __init__(
         self, chat: Chat, response: Response, request: Request | None, *, may_go_on: Callable[[], bool], with_body: bool
@@ -63,18 +65,10 @@ class Outgoing:
         self._request = request
         self._may_go_on = may_go_on
         self._with_body = with_body and response.has_content
-        unknown_length = response.length is None and response.has_content
-        is_http_1_0 = self._is_http_1_0
-        self._chunked = unknown_length and not is_http_1_0
-        self.closes: bool = response.closes or (unknown_length and is_http_1_0)
 
     @property
     def status(self) -> int:
         return self.response.status
-
-    @property
-    def _is_http_1_0(self) -> bool:
-        return self._request is not None and self._request.http_version == "1.0"
 
     def push(self) -> None:
         """Push the head, and the body if that is bytes."""
@@ -114,12 +108,16 @@ class Outgoing:
             elif not self.gone:
                 logger.exception("the answer to %s was cut off", self._request)
         finally:
-            try:
-                await response.aclose()
-            except BaseException as exc:
-                if not is_failure(exc):
-                    raise
-                logger.exception("the body of the answer to %s could not be closed", self._request)
+            if response.has_to_be_closed:
+                await self._close()
+
+    async def _close(self) -> None:
+        try:
+            await self.response.aclose()
+        except BaseException as exc:
+            if not is_failure(exc):
+                raise
+            logger.exception("the body of the answer to %s could not be closed", self._request)
 
     async def _send_piece(self, piece: bytes) -> None:
         """Send a piece of the body, behind the head if it is the first; of an empty one nothing but that."""
@@ -158,27 +156,33 @@ class Outgoing:
             raise
 
     def _head(self) -> bytes:
-        response, given = self.response, self.response.headers
-        if not self._may_go_on():
+        response, length, has_content = self.response, self.response.length, self.response.has_content
+        fields = response.headers
+        given = fields.lines()
+        options = elements_of(given["connection"]) if "connection" in given else []
+        is_http_1_0 = self._request is not None and self._request.http_version == "1.0"
+        if length is None and has_content:
+            self._chunked = not is_http_1_0
+            self.closes = is_http_1_0
+        if "close" in options or not self._may_go_on():
             self.closes = True
-        lines = [status_line(response.status), given.without(_OURS).encode()]
-        if "date" not in given:
-            lines.append(f"Date: {http_date(int(time.time()))}\r\n")  # RFC 9110, section 6.6.1
-        if options := self._connection_options(given):
-            lines.append(f"Connection: {options}\r\n")
+        option = "close" if self.closes else "keep-alive" if is_http_1_0 else ""
+        if not given.keys().isdisjoint(_OURS):
+            fields = fields.without(_OURS)
+            option = _joined(option, options)
+        date = "" if "date" in given else f"Date: {http_date(int(time.time()))}\r\n"  # RFC 9110, section 6.6.1
+        connection = f"Connection: {option}\r\n" if option else ""
         if self._chunked:
-            lines.append("Transfer-Encoding: chunked\r\n")
-        elif response.has_content and response.length is not None:
-            lines.append(f"Content-Length: {response.length}\r\n")
-        elif response.status == HTTPStatus.RESET_CONTENT:
-            lines.append("Content-Length: 0\r\n")  # RFC 9110, section 15.3.6; 204 and 304 have none: section 8.6
-        lines.append("\r\n")
-        return "".join(lines).encode("latin-1")
+            framing = "Transfer-Encoding: chunked\r\n"
+        elif has_content and length is not None:
+            framing = f"Content-Length: {length}\r\n"
+        else:  # RFC 9110, section 15.3.6; 204 and 304 have none: section 8.6
+            framing = "Content-Length: 0\r\n" if response.status == HTTPStatus.RESET_CONTENT else ""
+        head = f"{status_line(response.status)}{fields.encode()}{date}{connection}{framing}\r\n"
+        return head.encode("latin-1")
 
-    def _connection_options(self, given: Headers) -> str:
-        """The value of the field Connection; empty if there is nothing to be said."""
-        ours = "close" if self.closes else "keep-alive" if self._is_http_1_0 else ""
-        if "connection" not in given:
-            return ours
-        options = set(elements_of(given.get_all("connection"))) - {"close", "keep-alive", ""}
-        return ", ".join(sorted(options | {ours} if ours else options))
+
+def _joined(ours: str, given: Iterable[str]) -> str:
+    """The options of the field Connection: ours, and those that were given and are not about the connection's end."""
+    others = set(given) - {"close", "keep-alive", ""}
+    return ", ".join(sorted(others | {ours} if ours else others))
