@@ -105,8 +105,10 @@ def build(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """The benchmarks; figures of one run can be compared with each other, not with those of another machine."""
+    """The benchmarks; figures of one run can be compared with each other, not with those of another machine.
+
+    `nox -s bench -- --help` says how to run a part of them.
+    """
     install_group(session, "bench")
     install_wheel(session)
-    for script in session.posargs or ("framing", "scaling", "http_head"):
-        session.run("python", "-P", f"tests/benchmarks/{script}.py", env={"PYTHONPATH": "tests/benchmarks"})
+    session.run("python", "-P", "-m", "benchmarks", *session.posargs, env={"PYTHONPATH": "tests"})

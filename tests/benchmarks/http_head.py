@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-import httptools
-from measure import medians
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from trio_chat.http._head import parse_head
+
+from . import cores
+from .benchmark import Benchmark, Plan
+from .cores import pinned
+from .measure import Figure, rotated, sample, seconds
+from .results import Sample
 
 REPEAT = 2000
 HEAD = b"\r\n".join(
@@ -43,6 +49,8 @@ def ours() -> None:
 
 
 def llhttp() -> None:
+    import httptools
+
     whole = HEAD + b"\r\n\r\n"
     for _ in range(REPEAT):
         collector = Collector()
@@ -52,10 +60,30 @@ def llhttp() -> None:
         parser.get_http_version()
 
 
-def main() -> None:
-    for name, (median, spread) in medians({"trio_chat": ours, "httptools": llhttp}).items():
-        print(f"{name:<10} {median / REPEAT * 1e6:>6.2f} µs a head of ten fields, spread {spread:.0%}")
+CONTESTANTS: dict[str, Callable[[], None]] = {"trio_chat": ours, "httptools": llhttp}
 
 
-if __name__ == "__main__":
-    main()
+def measure(parse: Callable[[], None]) -> Figure:
+    return Figure(seconds(parse) / REPEAT * 1e6)
+
+
+def run(plan: Plan) -> Iterator[Sample]:
+    with pinned(cores.SERVER):
+        for number in range(plan.rounds + 1):  # the first is to warm up
+            for name in rotated(plan.contestants, number):
+                result = sample("a head of ten fields", name, number - 1, partial(measure, CONTESTANTS[name]))
+                if number:
+                    yield result
+
+
+HTTP_HEAD = Benchmark(
+    name="http_head",
+    title="Parsing a browser's request head",
+    unit="µs",
+    more_is_better=False,
+    cases=["a head of ten fields"],
+    contestants=list(CONTESTANTS),
+    rounds=15,
+    notes="httptools is llhttp, in C; it does not do all the checks that trio_chat does.",
+    run=run,
+)

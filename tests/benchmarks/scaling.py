@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from measure import medians
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from trio_chat import Terminator, TerminatorBuffer
+
+from . import cores
+from .benchmark import Benchmark, Plan
+from .cores import pinned
+from .measure import Figure, sample, seconds
+from .results import Sample
 
 KIB = 1024
 
@@ -36,27 +41,46 @@ CASES: dict[str, tuple[Callable[[int], object], int]] = {
     "newlines in one chunk": (lambda size: scan(b"\n", b"\n" * size, size), 1024 * KIB),
     "newlines in 64 KiB chunks": (lambda size: scan(b"\n", b"\n" * size, 64 * KIB), 1024 * KIB),
     "one frame in 1-byte chunks": (lambda size: scan(b"\r\n", b"x" * size, 1), 256 * KIB),
-    "64 KiB terminator almost matched, 64 KiB chunks": (lambda size: scan(NEAR_MISS, b"a" * size, 64 * KIB), 512 * KIB),
-    "64 KiB terminator almost matched, 1-byte chunks": (lambda size: scan(NEAR_MISS, b"a" * size, 1), 256 * KIB),
-    "two terminators, short lines": (
+    "64 KiB terminator almost matched in 64 KiB chunks": (
+        lambda size: scan(NEAR_MISS, b"a" * size, 64 * KIB),
+        512 * KIB,
+    ),
+    "64 KiB terminator almost matched in 1-byte chunks": (lambda size: scan(NEAR_MISS, b"a" * size, 1), 256 * KIB),
+    "two terminators and short lines": (
         lambda size: scan((b"\r\n", b"\n"), b"abc\n" * (size // 4), size),
         512 * KIB,
     ),
     "a line and a count in turn": (lambda size: alternate(b"\n", b"3\nabc" * (size // 5)), 512 * KIB),
-    "the same, an alternative that never comes": (
+    "the same with an alternative that never comes": (
         lambda size: alternate((b"\n", b"\r\n\0"), b"3\nabc" * (size // 5)),
         128 * KIB,
     ),
 }
 
 
-def main() -> None:
-    print(f"{'case':<50} {'KiB':>6} {'ms':>8} {'twice that':>11} {'growth':>7}")
-    for name, (run, size) in CASES.items():
-        result = medians({"once": lambda: run(size), "twice": lambda: run(2 * size)})  # noqa: B023
-        once, twice = result["once"][0], result["twice"][0]
-        print(f"{name:<50} {size // KIB:>6} {once * 1e3:>8.1f} {twice * 1e3:>11.1f} {twice / once:>7.2f}")
+def measure(case: str) -> Figure:
+    scan_bytes, size = CASES[case]
+    once, twice = seconds(lambda: scan_bytes(size)), seconds(lambda: scan_bytes(2 * size))
+    return Figure(twice / once, {"KiB": size / KIB, "ms": once * 1e3, "ms, twice that": twice * 1e3})
 
 
-if __name__ == "__main__":
-    main()
+def run(plan: Plan) -> Iterator[Sample]:
+    with pinned(cores.SERVER):
+        for number in range(plan.rounds):
+            for case in plan.cases:
+                for name in plan.contestants:
+                    yield sample(case, name, number, partial(measure, case))
+
+
+SCALING = Benchmark(
+    name="scaling",
+    title="Growth of TerminatorBuffer's time when its input doubles",
+    unit="times",
+    more_is_better=False,
+    cases=list(CASES),
+    contestants=["TerminatorBuffer"],
+    rounds=5,
+    notes="Processor time. 2.0 is linear, 4.0 would be quadratic.",
+    run=run,
+    subjects=(),
+)
