@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from operator import length_hint
 from typing import NamedTuple, TypeAlias
 
 from ._chunks import ChunkQueue
@@ -117,7 +118,7 @@ class TerminatorBuffer(ChunkQueue):
         """
         if self._batch is not _NOTHING:
             self.stop()
-        super().feed(data)
+        ChunkQueue.feed(self, data)
 
     # ------------------------------------------------------------------ terminators and limits
 
@@ -192,11 +193,12 @@ class TerminatorBuffer(ChunkQueue):
         """How many bytes of the present frame have come, held back ones included."""
         return self._frame_bytes + self._held
 
-    def exhausted(self) -> bool:
-        """Whether the next step of the iteration would need more input. Then nothing of it is kept."""
-        if self._pos < len(self._chunk) or self._found_at_once or self._next_chunk():
+    def drained(self) -> bool:
+        """Whether the next step of the iteration would need more input. Then nothing that was fed is kept."""
+        if self._pos < len(self._chunk) or self._fed or self._eof or length_hint(self._batch) or self._found_at_once:
             return False
-        self._mark = _START
+        self._chunk, self._pos = b"", 0
+        self._batch, self._mark = _NOTHING, _START
         return True
 
     @property

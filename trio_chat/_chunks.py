@@ -34,13 +34,13 @@ class ChunkQueue:
             data = bytes(data)
         if self._eof:
             raise ValueError("no input can follow the end of file")
-        if not data:
-            return
-        if not self._fed and self._pos == len(self._chunk):
-            self._start_chunk(data)
-        elif self._fed is None:
-            self._fed = deque((data,))
-        else:
+        if self._pos == len(self._chunk) and not self._fed:
+            self._chunk = data
+            self._chunks_begun += 1
+            self._pos = 0
+        elif data:
+            if self._fed is None:
+                self._fed = deque()
             self._fed.append(data)
 
     def feed_eof(self) -> None:

@@ -54,7 +54,6 @@ class Connection:
         self._callbacks = Callbacks(handler, self)
         self.stream = stream
         self.buffer = TerminatorBuffer(handler.terminator)
-        self.intake = Intake(stream, self.buffer, handler, self._note_input)
         self.writer = Writer(stream, handler, self._note_output)
         self.nursery: trio.Nursery | None = None  # of the handler's background tasks
         self.helpers: trio.Nursery | None = None  # of the writer's task, which outlives them; a server lends its own
@@ -66,7 +65,11 @@ class Connection:
         self._eof_told = False
         self._farewell: Farewell | None = None
         self.stopping = False
-        self._timeouts = Timeouts(handler, self.writer, self.intake.waits, self.interrupt)
+        waits: list[trio.CancelScope] = []
+        self._timeouts = Timeouts(handler, self.writer, waits, self.interrupt)
+        self.intake = Intake(
+            stream, self.buffer, handler, waits, note_input=self._timeouts.note_input, note_loss=self._note_loss
+        )
         self._delivery = Delivery(handler, self, self._callbacks, self._timeouts)
 
     # ------------------------------------------------------------------ moves, callable from any task
@@ -231,9 +234,11 @@ class Connection:
 
     async def _handle_input(self) -> None:
         await self._delivery.deliver()
-        if self.buffer.frame_bytes < self.intake.look():
+        intake = self.intake
+        if self.buffer.mid_frame and self.buffer.frame_bytes < intake.fresh_bytes:
             self._timeouts.note_frame_end()  # some of it ended another frame, the present one began within it
-        if self.intake.eof and self.open and not self._eof_told:
+        intake.fresh, intake.fresh_bytes = False, 0
+        if intake.eof and self.open and not self._eof_told:
             self._eof_told = True
             await self._callbacks.call(self._handler.handle_eof)
         if self.stopping and not self._in_message():
@@ -335,12 +340,9 @@ class Connection:
     def _in_message(self) -> bool:
         return self.buffer.mid_frame or not self._handler.between_messages()
 
-    def _note_input(self) -> None:
-        if self.intake.lost:
-            self.writer.lose(peer_gone=True)
-            self.close()
-        else:
-            self._timeouts.note_input()
+    def _note_loss(self) -> None:
+        self.writer.lose(peer_gone=True)
+        self.close()
 
     def _note_output(self) -> None:
         if self.writer.failure is not None or self.writer.crash is not None:

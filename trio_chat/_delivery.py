@@ -36,14 +36,14 @@ class Conversation(Protocol):
 
 
 class Delivery:
-    __slots__ = ("_batch", "_callbacks", "_conversation", "_frames", "_handler", "_timeouts", "delivering", "judging")
+    __slots__ = ("_callbacks", "_conversation", "_frames", "_handler", "_rest", "_timeouts", "delivering", "judging")
 
     def __init__(self, handler: Handler, conversation: Conversation, callbacks: Callbacks, timeouts: Timeouts) -> None:
         self._handler = handler
         self._conversation = conversation
         self._callbacks = callbacks
         self._timeouts = timeouts
-        self._batch = _NOTHING  # what was taken out of the buffer last
+        self._rest = _NOTHING  # of a batch that is handed over piece by piece
         self._frames = 0  # since other tasks had their turn
         self.delivering = False
         self.judging = False  # handle_oversize is called
@@ -55,6 +55,7 @@ class Delivery:
         """
         called = False
         callbacks, conversation = self._callbacks, self._conversation
+        is_enough = enough or conversation.buffer.drained
         outer_delivering, self.delivering = self.delivering, True
         outer_corked, callbacks.corked = callbacks.corked, True
         try:
@@ -77,7 +78,7 @@ class Delivery:
                 if self._frames >= _FRAMES_PER_TURN:
                     self._frames = 0
                     await trio.lowlevel.checkpoint()
-                if (enough is not None and enough()) or self._exhausted():
+                if is_enough():
                     break
         finally:
             self.delivering = outer_delivering
@@ -87,25 +88,18 @@ class Delivery:
                 self._timeouts.note_activity()
         return called
 
-    def _exhausted(self) -> bool:
-        return (
-            not (self._callbacks.owes_end or length_hint(self._batch.pieces)) and self._conversation.buffer.exhausted()
-        )
-
     def _next_batch(self, *, whole: bool) -> Batch | None:
         """What is to be handed over next, a whole batch or a piece; None if there is nothing. Raises FrameTooLong."""
-        batch: Batch | None = self._batch
-        if not length_hint(self._batch.pieces):  # else some callback has returned before it was through with it
-            batch = self._conversation.buffer.next_batch()
-            self._batch = batch or _NOTHING
+        batch = self._rest if length_hint(self._rest.pieces) else self._conversation.buffer.next_batch()
         if batch is None:
             return None
-        if not whole:
-            self._frames += 1
-            return Batch(islice(batch.pieces, 1), batch.ended)
-        if batch.ended:
-            self._frames += length_hint(batch.pieces)
-        return batch
+        if whole:
+            if batch.ended:
+                self._frames += length_hint(batch.pieces)
+            return batch
+        self._rest = batch
+        self._frames += 1
+        return Batch(islice(batch.pieces, 1), batch.ended)
 
     async def _wait_for_room(self) -> None:
         outer, self._callbacks.corked = self._callbacks.corked, False

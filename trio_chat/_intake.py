@@ -31,7 +31,8 @@ class Intake:
         "_buffer",
         "_limits",
         "_lookout",
-        "_note",
+        "_note_input",
+        "_note_loss",
         "_receiving",
         "_stream",
         "eof",
@@ -45,17 +46,25 @@ class Intake:
     )
 
     def __init__(
-        self, stream: trio.abc.ReceiveStream, buffer: TerminatorBuffer, limits: InputLimits, note: Callable[[], None]
+        self,
+        stream: trio.abc.ReceiveStream,
+        buffer: TerminatorBuffer,
+        limits: InputLimits,
+        waits: list[trio.CancelScope],
+        *,
+        note_input: Callable[[], None],
+        note_loss: Callable[[], None],
     ) -> None:
-        """`note` is called when a chunk, or the end, has come."""
+        """`note_input` is called when a chunk, or the end, has come; `note_loss` when the connection has broken."""
         self._stream = stream
         self._buffer = buffer
         self._limits = limits
-        self._note = note
+        self._note_input = note_input
+        self._note_loss = note_loss
         self._receiving = False
         self.turn: trio.lowlevel.ParkingLot | None = None  # where others wait while one receives
         self._lookout: trio.CancelScope | None = None  # in which a lookout receives
-        self.waits: list[trio.CancelScope] = []  # of the conversation, at present; usually one at the most
+        self.waits = waits  # of the conversation, at present; usually one at the most
         self.eof = False
         self.lost = False  # the connection broke
         self.peer_gone = False  # as far as it should read
@@ -80,11 +89,6 @@ class Intake:
     def interrupt(self) -> None:
         for scope in self.waits:
             scope.cancel()
-
-    def look(self) -> int:
-        """How many bytes have come since the last look."""
-        count, self.fresh_bytes, self.fresh = self.fresh_bytes, 0, False
-        return count
 
     async def ended(self) -> None:
         """For a lookout: until the peer has ended its side, or the connection or the conversation has ended.
@@ -138,7 +142,10 @@ class Intake:
             if self.turn is not None:
                 self.wake()
         self.fresh = True
-        self._note()
+        if self.lost:
+            self._note_loss()
+        else:
+            self._note_input()
 
     async def _wait_for_a_turn(self) -> None:
         if self.turn is None:

@@ -53,7 +53,9 @@ class OutQueue:
     @property
     def first_source(self) -> Source | None:
         """The source that is to be asked for more, if it is the first in the queue."""
-        return first if self._sources and self._items and isinstance(first := self._items[0], Source) else None
+        if self._sources and self._items and isinstance(first := self._items[0], Source):
+            return first
+        return None
 
     def begin(self, source: Source) -> bool:
         """Begin the first source; False if it is begun already."""

@@ -77,15 +77,15 @@ class Timeouts:
         now = self._now()
         if self._since is None:
             self._since = now
-        self._wait_until = until
-        if not in_message:
-            self._frame_since = None
-        elif self._frame_since is None and until is None:
-            self._frame_since = now
         # Before so long, idleness has nothing to say; the alarm will ask again.
         deadline = self._since + self._limits.idle_timeout
         if in_message:
+            self._wait_until = until
+            if self._frame_since is None and until is None:
+                self._frame_since = now
             deadline = min(deadline, self._message_deadline())
+        else:
+            self._wait_until = self._frame_since = None
         self._look_at(deadline)
 
     def note_input(self) -> None:
@@ -120,10 +120,6 @@ class Timeouts:
 
     # ------------------------------------------------------------------ deadlines
 
-    def _look_at(self, deadline: float) -> None:
-        if self._ticket is not None and deadline < self._ticket.look_at:
-            self._ticket.look(deadline)
-
     def _idle_deadline(self, now: float) -> float:
         """When it has been too long without input, with nothing left to be sent."""
         since = now if self._since is None or not self._writer.idle else max(self._since, self._writer.idle_since)
@@ -136,6 +132,10 @@ class Timeouts:
 
     def _write_deadline(self) -> float:
         return self._writer.sending_since + self._limits.write_timeout
+
+    def _look_at(self, deadline: float) -> None:
+        if (ticket := self._ticket) is not None and deadline < ticket.look_at:
+            ticket.look(deadline)
 
     def ring(self, now: float) -> float:
         """See which timeout has passed; called by the alarm."""

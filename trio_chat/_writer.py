@@ -70,7 +70,7 @@ class Writer(OutQueue):
     # ------------------------------------------------------------------ filling
 
     def push(self, data: bytes) -> None:
-        if not self.lost:
+        if data and not self.lost:
             self.append(data)
 
     def push_source(self, source: Source) -> None:
@@ -140,11 +140,9 @@ class Writer(OutQueue):
     def send_now(self) -> bool:
         """Send what the stream takes without waiting. Returns whether there is something left to do, by the task."""
         send = self._send_nowait
-        if send is None or self._in_flight:
-            return self.has_work
-        for _ in range(_SENDS_AT_ONCE):
-            if not self._items or (self._sources and self.first_source):
-                break
+        turns = _SENDS_AT_ONCE
+        while self._items and send is not None and turns and not (self._in_flight or self.first_source):
+            turns -= 1
             data = self.take(self._limits.ac_out_buffer_size)
             try:
                 sent = send(data)
