@@ -1,8 +1,9 @@
 """A file as a response: whole, in part, or not at all because the client has it.
 
 All that may block is done in threads, but for the system's tables of media types, which are read once: one visit opens
-the file, looks at what it has opened and decides; then comes one for every piece and one to close. No visit is
-abandoned when the task is cancelled, so that no open file is lost.
+the file, looks at what it has opened and decides, and one closes it. A piece that the system has in memory is read at
+once, for a visit costs more than to copy it; where the system would have to wait for a disk, or does not say, that is
+a visit, too. No visit is abandoned when the task is cancelled, so that no open file is lost.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from ._response import Response
 from ._threads import close_in_thread
 
 _PIECE_BYTES = 256 * 1024
+_NOWAIT: int | None = getattr(os, "RWF_NOWAIT", None)  # Linux has it
 _NO_FILE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO}
 # RFC 9110, section 15.4.5: a 304 describes the representation no further than its ETag and Content-Location do.
 _NOT_IN_304 = {"content-type", "content-encoding", "content-language", "content-disposition", "last-modified"}
@@ -124,29 +126,45 @@ class FileResponse(Response):
         else:
             status = HTTPStatus.PARTIAL_CONTENT
             fields = fields.with_defaults({"Content-Range": f"bytes {part[0]}-{part[-1]}/{length}"})
-        file.seek(part.start)
-        return Response(status, _Pieces(file, len(part)), fields.with_defaults({"Content-Length": str(len(part))}))
+        return Response(status, _Pieces(file, part), fields.with_defaults({"Content-Length": str(len(part))}))
 
     def __repr__(self) -> str:
         return f"<FileResponse {self._path!r}>"
 
 
 class _Pieces(AsyncIterator[bytes]):
-    """`length` bytes of a file, from where it stands; fewer if it has become shorter. Owns the file."""
+    """This part of a file; less if it has become shorter. Owns the file."""
 
-    def __init__(self, file: io.FileIO, length: int) -> None:
+    def __init__(self, file: io.FileIO, part: range) -> None:
         self._file = file
-        self._left = length
+        self._at, self._end = part.start, part.stop
+        self._buffer = bytearray(min(len(part), _PIECE_BYTES))
 
     async def __anext__(self) -> bytes:
-        if self._left and (piece := await trio.to_thread.run_sync(self._file.read, min(self._left, _PIECE_BYTES))):
-            self._left -= len(piece)
-            return piece
-        raise StopAsyncIteration
+        size = min(self._end - self._at, _PIECE_BYTES)
+        if size <= 0:
+            raise StopAsyncIteration
+        await trio.lowlevel.checkpoint_if_cancelled()  # to send the piece is the schedule point
+        fd = self._file.fileno()
+        piece = self._cached(fd, size) or await trio.to_thread.run_sync(os.pread, fd, size, self._at)
+        if not piece:
+            raise StopAsyncIteration
+        self._at += len(piece)
+        return piece
+
+    def _cached(self, fd: int, size: int) -> bytes:
+        """As much of the next `size` bytes as is in memory; none if nothing is, or the system cannot tell."""
+        if _NOWAIT is None:
+            return b""
+        try:
+            count = os.preadv(fd, [memoryview(self._buffer)[:size]], self._at, _NOWAIT)
+        except OSError:  # it would block, or the file system does not know
+            return b""
+        return bytes(memoryview(self._buffer)[:count])
 
     async def aclose(self) -> None:
         """Close the file, even if the task is cancelled. There are no pieces after that."""
-        self._left = 0
+        self._end = 0
         if not self._file.closed:
             await close_in_thread(self._file.close)  # of a deleted file that can mean to free its blocks
 
