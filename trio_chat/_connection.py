@@ -309,7 +309,7 @@ class Connection:
                 self._news = False
                 if await self._handle_news():
                     return True
-            elif await self._delivery.deliver(enough):
+            elif self._delivery.has_input and await self._delivery.deliver(enough):
                 return True
             elif self.intake.eof:
                 return False

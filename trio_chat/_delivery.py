@@ -88,6 +88,11 @@ class Delivery:
                 self._timeouts.note_activity()
         return called
 
+    @property
+    def has_input(self) -> bool:
+        """Whether there is something to be handed over, as far as is known without looking for terminators."""
+        return self._callbacks.owes_end or not self._conversation.buffer.drained()
+
     def _next_batch(self, *, whole: bool) -> Batch | None:
         """What is to be handed over next, a whole batch or a piece; None if there is nothing. Raises FrameTooLong."""
         batch = self._rest if length_hint(self._rest.pieces) else self._conversation.buffer.next_batch()

@@ -19,6 +19,9 @@ import trio
 from ._buffer import TerminatorBuffer
 
 
+_MORE = 4  # times as much as usual is asked for when there is much: asking costs more than copying
+
+
 class InputLimits(Protocol):
     """Attributes that are read whenever they are needed, so that they may be changed at any time."""
 
@@ -31,6 +34,7 @@ class Intake:
         "_buffer",
         "_limits",
         "_lookout",
+        "_much",
         "_note_input",
         "_note_loss",
         "_receiving",
@@ -62,6 +66,7 @@ class Intake:
         self._note_input = note_input
         self._note_loss = note_loss
         self._receiving = False
+        self._much = False  # has come the last time: there may be more than usual
         self.turn: trio.lowlevel.ParkingLot | None = None  # where others wait while one receives
         self._lookout: trio.CancelScope | None = None  # in which a lookout receives
         self.waits = waits  # of the conversation, at present; usually one at the most
@@ -128,10 +133,12 @@ class Intake:
     async def _receive(self) -> None:
         self._receiving = True
         try:
-            chunk = await self._stream.receive_some(self._limits.ac_in_buffer_size)
+            usual = self._limits.ac_in_buffer_size
+            chunk = await self._stream.receive_some(usual * _MORE if self._much else usual)
             if chunk:
                 self._buffer.feed(chunk)
                 self.fresh_bytes += len(chunk)
+                self._much = len(chunk) >= usual
             else:
                 self.eof = True
                 self._buffer.feed_eof()
