@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 
 import trio
 
@@ -49,10 +49,21 @@ class Admission:
         except BaseException:
             await close_now(stream)
             raise
+        self._take_place()
+        return stream
+
+    def _take_place(self) -> None:
         self._total += 1
         if self._full:
             for scope in self._accepting:
                 scope.cancel()
+
+    def accept_nowait(self, listener: trio.abc.Listener[trio.abc.Stream]) -> trio.abc.Stream | None:
+        """As `accept`, if that need not wait, and the listener can tell so; None otherwise."""
+        accept_nowait: Callable[[], trio.abc.Stream | None] | None = getattr(listener, "accept_nowait", None)
+        if self._full or accept_nowait is None or (stream := accept_nowait()) is None:
+            return None
+        self._take_place()
         return stream
 
     async def _accept_unless_full(self, listener: trio.abc.Listener[trio.abc.Stream]) -> trio.abc.Stream | None:

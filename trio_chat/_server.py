@@ -32,6 +32,7 @@ ListenerT = TypeVar("ListenerT", bound=trio.abc.Listener[trio.abc.Stream])
 
 _OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
 _RETRY_SECONDS = 0.1
+_ACCEPTS_AT_ONCE = 16  # besides the first; then those that are connected have their turn
 
 
 class ServeOptions(TypedDict, total=False):
@@ -114,7 +115,11 @@ class Server:
         exhausted = False
         while True:
             try:
-                stream = await self._admission.accept(listener)
+                connections.start_soon(self._serve_one, await self._admission.accept(listener), connections)
+                for _ in range(_ACCEPTS_AT_ONCE):
+                    if (stream := self._admission.accept_nowait(listener)) is None:
+                        break
+                    connections.start_soon(self._serve_one, stream, connections)
             except trio.ClosedResourceError:
                 return
             except OSError as exc:
@@ -124,11 +129,10 @@ class Server:
                     exhausted = True
                     logger.error("cannot accept connections for the moment: %s", exc)
                 await trio.sleep(_RETRY_SECONDS)  # clients wait in the backlog
-                continue
-            if exhausted:
-                exhausted = False
-                logger.info("accepting connections again")
-            connections.start_soon(self._serve_one, stream, connections)
+            else:
+                if exhausted:
+                    exhausted = False
+                    logger.info("accepting connections again")
 
     async def _serve_one(self, stream: trio.abc.Stream, connections: trio.Nursery) -> None:
         """All of one connection. In one coroutine, because every level costs memory for each idle connection."""

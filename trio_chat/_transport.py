@@ -207,16 +207,26 @@ class SocketListener(trio.abc.Listener[SocketStream]):
             trio.BusyResourceError: if another task is accepting.
         """
         while True:
-            if self._fd == _NO_FD:
-                raise trio.ClosedResourceError("this listener is closed")
+            self._check_open()
             await wait_readable(self._fd)
+            if (stream := self.accept_nowait()) is not None:  # else another process that listens here was faster
+                return stream
+
+    def accept_nowait(self) -> SocketStream | None:
+        """A connection that waits to be accepted; None if there is none. Raises as `accept`."""
+        self._check_open()
+        while True:
             try:
                 return SocketStream(self.socket.accept()[0])
             except BlockingIOError:
-                continue  # another process that listens on this socket was faster
+                return None
             except OSError as exc:
                 if exc.errno not in _ACCEPTED_IN_VAIN:
                     raise
+
+    def _check_open(self) -> None:
+        if self._fd == _NO_FD:
+            raise trio.ClosedResourceError("this listener is closed")
 
     async def aclose(self) -> None:
         """Close the socket, at once, whoever is waiting for it; then a checkpoint."""

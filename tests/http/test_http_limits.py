@@ -753,10 +753,32 @@ async def test_a_streamed_response_may_last_until_the_client_is_gone(
 # ---------------------------------------------------------------- background tasks
 
 
+async def test_the_nursery_is_there_only_if_the_handler_says_that_it_uses_it() -> None:
+    answers: list[str] = []
+
+    class Careless(HTTPRequestHandler):
+        async def handle_request(self, request: Request) -> Response:
+            try:
+                self.nursery.start_soon(trio.sleep_forever)
+            except RuntimeError as exc:
+                answers.append(str(exc))
+            return Response(204)
+
+    client, server = trio.testing.memory_stream_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(Careless(server).run)
+        await client.send_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert (await client.receive_some()).startswith(b"HTTP/1.1 204 ")
+        await client.aclose()
+    assert answers == ["to have background tasks, set uses_nursery = True in Careless"]
+
+
 async def test_a_background_task_may_watch_all_requests_of_a_connection(autojump_clock: MockClock) -> None:
     ended: list[float] = []
 
     class Watched(HTTPRequestHandler):
+        uses_nursery = True
+
         def handle_connect(self) -> None:
             self.nursery.start_soon(self.watch)
 
@@ -784,6 +806,8 @@ async def test_a_background_task_of_a_request_lives_as_long_as_the_connection(au
     log: list[tuple[str, float]] = []
 
     class Working(HTTPRequestHandler):
+        uses_nursery = True
+
         async def handle_request(self, request: Request) -> Response:
             self.nursery.start_soon(self.work, request.target)
             return Response(202)
