@@ -163,10 +163,11 @@ class Exchange:
     def _can_go_on(self) -> bool:
         """Whether the connection can, as far as is known when the head of the response is sent."""
         reader = self._reader
-        return self._may_go_on() and (reader.complete or (self._streams() and reader.is_wanted and not reader.failure))
-
-    def _streams(self) -> bool:
-        return self._outgoing is not None and not isinstance(self._outgoing.response.body, bytes)
+        if not reader.complete:
+            streams = self._outgoing is not None and not isinstance(self._outgoing.response.body, bytes)
+            if not streams or not reader.is_wanted or reader.failure is not None:
+                return False
+        return self._may_go_on()
 
     async def _end(self, outgoing: Outgoing) -> None:
         """Drop what is left of the body behind a response that streams; close if the connection cannot go on."""

@@ -31,7 +31,7 @@ def check_routing(head: Head) -> None:
         raise HTTPError(400, "invalid Host")
     if head.method == "CONNECT":
         raise HTTPError(501, "this server is no proxy")  # RFC 9110, section 9.3.6
-    if head.target.startswith("/"):
+    if head.target[0] == "/":
         return
     if head.target == "*":
         if head.method != "OPTIONS":
@@ -61,7 +61,7 @@ def _is_host(text: str) -> bool:
     """Whether this is uri-host [ ":" port ]. RFC 9110, section 7.2."""
     if not _host.fullmatch(text):
         return False
-    if text.startswith("[") and not text.startswith(("[v", "[V")):
+    if text[0] == "[" and not text.startswith(("[v", "[V")):
         try:
             IPv6Address(text[1 : text.index("]")])
         except ValueError:

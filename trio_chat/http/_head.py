@@ -26,7 +26,6 @@ _REQUEST_LINE = rf"({TCHARS}) ([\x21\x22\x24-\x7e]++) HTTP/([0-9])\.([0-9])"
 # Section 5: field-name ":" OWS field-value OWS, each line after a CRLF. A line that begins with a blank (obs-fold), a
 # blank before the colon, a bare CR or LF and other controls do not match.
 _FIELD_LINES = rf"(?:\r\n{TCHARS}:{FIELD_TEXT})*+"
-_request_line = re.compile(rf"{_REQUEST_LINE}(?=\r|\Z)")
 _head = re.compile(rf"{_REQUEST_LINE}({_FIELD_LINES})")
 _field_lines = re.compile(_FIELD_LINES)
 _field_line = re.compile(r"\r\n([^:]++):[ \t]*+([^\r]*+)")
@@ -80,7 +79,7 @@ def parse_head(data: bytes, *, max_target_bytes: int, max_fields: int) -> Head:
     """
     text = data.decode("latin-1")
     if (match := _head.fullmatch(text)) is None:
-        is_line = _request_line.match(text) is not None
+        is_line = re.match(rf"{_REQUEST_LINE}(?=\r|\Z)", text) is not None
         what = "header field, or a line that does not end in CRLF" if is_line else "request line"
         raise HTTPError(400, f"malformed {what}")
     method, target, major, minor, lines = match.groups()

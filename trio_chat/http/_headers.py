@@ -52,10 +52,10 @@ class Headers(Mapping[str, str]):
         """The fields in order and as they were sent; a new list, which can be changed without effect."""
         return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in self._pairs]
 
-    def with_defaults(self, defaults: Mapping[str, str]) -> Headers:
+    def with_defaults(self, defaults: HeadersLike) -> Headers:
         """These, and those of `defaults` whose names are not among them."""
-        missing = Headers({name: value for name, value in defaults.items() if name not in self})
-        return Headers.from_valid([*self._pairs, *missing._pairs])
+        missing = [pair for pair in Headers(defaults)._pairs if pair[0] not in self]
+        return Headers.from_valid([*self._pairs, *missing])
 
     def without(self, names: Collection[str]) -> Headers:
         """These, but for those with one of the lower-case `names`."""

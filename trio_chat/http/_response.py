@@ -60,12 +60,9 @@ class Response:
         if isinstance(body, str):
             body = body.encode()
             content_type = _type_of_text(content_type or "text/plain")
-        if headers == ():
-            fields = _with_type(content_type or "")
-        else:
-            fields = Headers(headers)
-            if content_type:
-                fields = fields.with_defaults({"Content-Type": content_type})
+        fields = _with_type(content_type or "")
+        if headers != ():
+            fields = Headers(headers).with_defaults(fields)
         self._length = _length_of(body, fields)
         self._status = status
         self._body = body
