@@ -195,7 +195,7 @@ class TerminatorBuffer(ChunkQueue):
 
     def drained(self) -> bool:
         """Whether the next step of the iteration would need more input. Then nothing that was fed is kept."""
-        if self._pos < len(self._chunk) or self._fed or self._eof or length_hint(self._batch) or self._found_at_once:
+        if self._pos < len(self._chunk) or self._fed or length_hint(self._batch) or self._eof or self._found_at_once:
             return False
         self._chunk, self._pos = b"", 0
         self._batch, self._mark = _NOTHING, _START
@@ -276,12 +276,16 @@ class TerminatorBuffer(ChunkQueue):
             return self._scan_held(needle)
         if self._window and (frames := self._split(needle.pattern)):
             return frames, True
-        at = self._chunk.find(needle.pattern, self._pos)
+        chunk, start = self._chunk, self._pos
+        at = chunk.find(needle.pattern, start)
         if at < 0:
-            return self._hand_over_unfinished(needle, needle.prefix_at_end(self._chunk, self._pos))
+            return self._hand_over_unfinished(needle, needle.prefix_at_end(chunk, start))
         end = at + len(needle.pattern)
-        self._window = (self._window or _FIRST_WINDOW) if end < len(self._chunk) else 0
-        return self._hand_over(at, end, ended=True)
+        self._window = (self._window or _FIRST_WINDOW) if end < len(chunk) else 0
+        if self._frame_bytes + at - start > self._limit:
+            return self._hand_over(at, end, ended=True)
+        self._pos, self._frame_bytes = end, 0
+        return [chunk[start:at]], True
 
     def _split(self, pattern: bytes) -> list[bytes]:
         """The frames that end within the window; none if the first of them is too long."""

@@ -109,8 +109,10 @@ class Connection:
         self.intake.interrupt()
 
     def push(self, data: bytes) -> None:
-        self.writer.push(data)
-        self._note_queued()
+        writer = self.writer
+        writer.append(data)
+        if writer.overfull or not self._callbacks.corked:
+            self._note_queued()
 
     def push_source(self, source: Source) -> None:
         self.writer.push_source(source)
@@ -138,7 +140,8 @@ class Connection:
 
     def let_others_go_on(self) -> None:
         """Callbacks have pushed, and have taken input, or begin to wait: that is of interest to others."""
-        self.send_queued()
+        if not self._callbacks.corked and self.writer.send_now():
+            self._wake_writer()
         if self.intake.turn is not None:
             self.intake.wake()
 
@@ -219,30 +222,35 @@ class Connection:
             while self.open:
                 self._news = False
                 await self._handle_news()
-                await self._handle_input()
+                in_message = await self._handle_input()
                 with trio.CancelScope() as scope:
                     while not self._news:  # closing is news, too
-                        self._timeouts.note_waiting(in_message=self._in_message())
+                        self._timeouts.note_waiting(in_message=in_message)
                         await self.intake.wait(scope)
                         if self._news:
                             break
-                        await self._handle_input()
+                        in_message = await self._handle_input()
         finally:
             # At once, so that nobody pushes to a conversation that is ending.
             self.close_when_done()
             self.flush()
 
-    async def _handle_input(self) -> None:
+    async def _handle_input(self) -> bool:
+        """Hand over what has come. Returns whether a message is in progress."""
         await self._delivery.deliver()
         intake = self.intake
-        if self.buffer.mid_frame and self.buffer.frame_bytes < intake.fresh_bytes:
+        mid_frame = self.buffer.mid_frame
+        if mid_frame and self.buffer.frame_bytes < intake.fresh_bytes:
             self._timeouts.note_frame_end()  # some of it ended another frame, the present one began within it
         intake.fresh, intake.fresh_bytes = False, 0
         if intake.eof and self.open and not self._eof_told:
             self._eof_told = True
             await self._callbacks.call(self._handler.handle_eof)
-        if self.stopping and not self._in_message():
+            mid_frame = self.buffer.mid_frame
+        in_message = mid_frame or not self._handler.between_messages()
+        if self.stopping and not in_message:
             self.close_when_done()
+        return in_message
 
     async def _handle_news(self) -> bool:
         """Do what there is to be done besides handling input; whether a timeout was."""
@@ -336,9 +344,6 @@ class Connection:
         return self.stream
 
     # ------------------------------------------------------------------ news
-
-    def _in_message(self) -> bool:
-        return self.buffer.mid_frame or not self._handler.between_messages()
 
     def _note_loss(self) -> None:
         self.writer.lose(peer_gone=True)

@@ -43,8 +43,8 @@ class Handler:
     #: same. "skip": call `handle_oversize`, drop the frame's rest with its terminator, and go on with the next frame.
     on_oversize: OversizePolicy = "close"
 
-    #: How many bytes one receive asks for, four times as many if the one before has brought so many; and how many one send
-    #: takes at the most.
+    #: How many bytes one receive asks for, four times as many if the one before has brought so many; and how many one
+    #: send takes at the most.
     ac_in_buffer_size: int = 65536
     ac_out_buffer_size: int = 65536
     #: Above so many queued bytes nothing more is received or handled, until no more than `low_water_bytes` are left.

@@ -18,7 +18,6 @@ import trio
 
 from ._buffer import TerminatorBuffer
 
-
 _MORE = 4  # times as much as usual is asked for when there is much: asking costs more than copying
 
 
@@ -34,11 +33,11 @@ class Intake:
         "_buffer",
         "_limits",
         "_lookout",
-        "_much",
         "_note_input",
         "_note_loss",
         "_receiving",
         "_stream",
+        "_times",
         "eof",
         "fresh",
         "fresh_bytes",
@@ -66,7 +65,7 @@ class Intake:
         self._note_input = note_input
         self._note_loss = note_loss
         self._receiving = False
-        self._much = False  # has come the last time: there may be more than usual
+        self._times = 1  # as many bytes as usual are asked for, or more if so many came the last time
         self.turn: trio.lowlevel.ParkingLot | None = None  # where others wait while one receives
         self._lookout: trio.CancelScope | None = None  # in which a lookout receives
         self.waits = waits  # of the conversation, at present; usually one at the most
@@ -87,7 +86,7 @@ class Intake:
                 elif self._receiving:
                     await self._wait_for_a_turn()
                 else:
-                    await self._receive()
+                    await self._receive(self._times)
         finally:
             self.waits.remove(scope)
 
@@ -106,7 +105,7 @@ class Intake:
                 await self._wait_for_a_turn()
             else:
                 with trio.CancelScope() as self._lookout:
-                    await self._receive()
+                    await self._receive(1)
                 self._lookout = None
 
     async def stop(self) -> None:
@@ -130,15 +129,16 @@ class Intake:
             self._lookout.cancel()
         self.wake()
 
-    async def _receive(self) -> None:
+    async def _receive(self, times: int) -> None:
+        """Receive at most `times` as many bytes as usual."""
         self._receiving = True
         try:
             usual = self._limits.ac_in_buffer_size
-            chunk = await self._stream.receive_some(usual * _MORE if self._much else usual)
+            chunk = await self._stream.receive_some(times * usual)
             if chunk:
                 self._buffer.feed(chunk)
                 self.fresh_bytes += len(chunk)
-                self._much = len(chunk) >= usual
+                self._times = _MORE if len(chunk) >= usual else 1
             else:
                 self.eof = True
                 self._buffer.feed_eof()

@@ -7,7 +7,6 @@ it is finished.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
 from typing import TypeAlias, cast
 
 from ._producers import Source
@@ -16,13 +15,14 @@ Data: TypeAlias = bytes | memoryview
 
 
 class OutQueue:
-    __slots__ = ("_begun", "_items", "_sources", "queued_bytes")
+    __slots__ = ("_begun", "_items", "_sources", "lost", "queued_bytes")
 
     def __init__(self) -> None:
         self._items: deque[Data | Source] | None = None  # only while there are any: idle connections are many
         self._sources = 0  # how many of them are sources
         self._begun: Source | None = None
         self.queued_bytes = 0  # of what was put in; who takes some out counts them off when they are sent
+        self.lost = False  # nothing can be sent any more, and bytes are not kept
 
     @property
     def waiting_sources(self) -> int:
@@ -30,8 +30,8 @@ class OutQueue:
         return self._sources - (self._begun is not None)
 
     def append(self, data: bytes) -> None:
-        """Queue bytes; nothing if there are none."""
-        if data:
+        """Queue bytes, if there are any."""
+        if data and not self.lost:
             if self._items is None:
                 self._items = deque((data,))
             else:
@@ -76,7 +76,7 @@ class OutQueue:
         items = self._items or deque()
         if self.queued_bytes <= max_bytes and not self._sources:
             self._items = None
-            return _joined(cast("deque[Data]", items))
+            return cast(Data, items[0]) if len(items) == 1 else b"".join(cast("deque[Data]", items))
         parts: list[Data] = []
         while max_bytes and items and not isinstance(data := items[0], Source):
             items.popleft()
@@ -85,7 +85,7 @@ class OutQueue:
                 data = memoryview(data)[:max_bytes]
             parts.append(data)
             max_bytes -= len(data)
-        return _joined(parts)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def clear(self) -> list[Source]:
         """Take out everything; the sources, begun or not, which are to be closed."""
@@ -93,7 +93,3 @@ class OutQueue:
         self._items = self._begun = None
         self._sources = self.queued_bytes = 0
         return sources
-
-
-def _joined(parts: Sequence[Data]) -> Data:
-    return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -2,7 +2,7 @@
 
 Rules:
 
-- `push` and `push_source` only queue. They never block and never send, so they may be called from any task.
+- `append` and `push_source` only queue. They never block and never send, so they may be called from any task.
 - A stream may have `send_nowait(data)`, which sends what it can without waiting and returns how many bytes that was.
   Then the conversation sends its output itself (`send_now`), whenever it begins to wait. What that leaves, what other
   tasks push, producers, and streams without it are the business of a task, which is started when there is something for
@@ -42,7 +42,7 @@ class OutputLimits(Protocol):
 class Writer(OutQueue):
     __slots__ = (
         "_dropped", "_ended", "_in_flight", "_limits", "_note", "_progress", "_pulling", "_send_nowait", "_stream",
-        "_task", "_work", "crash", "failure", "idle_since", "lost", "peer_gone", "sending_since", "sent_bytes",
+        "_task", "_work", "crash", "failure", "idle_since", "peer_gone", "sending_since", "sent_bytes",
     )  # fmt: skip
 
     def __init__(self, stream: trio.abc.SendStream, limits: OutputLimits, note: Callable[[], None]) -> None:
@@ -60,7 +60,6 @@ class Writer(OutQueue):
         self.sent_bytes = 0
         self.sending_since = math.inf
         self.idle_since = -math.inf
-        self.lost = False
         self.peer_gone = False  # it broke off, or stopped reading
         self.failure: Exception | None = None  # what a producer raised
         self.crash: BaseException | None = None  # what ended the task, and is no fault of a producer or the peer
@@ -68,10 +67,6 @@ class Writer(OutQueue):
         self._dropped: list[Source] = []  # sources to be closed
 
     # ------------------------------------------------------------------ filling
-
-    def push(self, data: bytes) -> None:
-        if data and not self.lost:
-            self.append(data)
 
     def push_source(self, source: Source) -> None:
         if self.lost:

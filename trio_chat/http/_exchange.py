@@ -128,7 +128,8 @@ class Exchange:
         outgoing = Outgoing(self._chat, response, self._request, may_go_on=self._can_go_on, with_body=with_body)
         self._outgoing = outgoing
         try:
-            await outgoing.send()
+            if not outgoing.push_at_once():
+                await outgoing.send()
         except BaseException as exc:  # before its head was sent
             if not is_failure(exc):
                 raise

@@ -43,12 +43,8 @@ class BodyReader:
     def __init__(self, chat: Chat, body: Body, *, expects_continue: bool) -> None:
         self._chat = chat
         self.body: Body = body
+        self.complete: bool = body.complete  # all of it has come, and nothing is wrong with it
         self._expects_continue = expects_continue
-
-    @property
-    def complete(self) -> bool:
-        """Whether all of it has come, and nothing is wrong with it."""
-        return self.body.complete and self.failure is None
 
     @property
     def is_wanted(self) -> bool:
@@ -62,21 +58,26 @@ class BodyReader:
             try:
                 self.body.collect(data)
             except HTTPError as exc:
-                self.failure = exc
+                self.fail(exc, keep=True)
 
     def found(self) -> Terminator:
         """The next terminator; None if the body is complete, or has failed."""
         if self.failure is None:
             try:
-                return self.body.found()
+                terminator = self.body.found()
             except HTTPError as exc:
-                self.failure = exc
+                self.fail(exc, keep=True)
+            else:
+                self.complete = self.body.complete
+                return terminator
         return None
 
-    def fail(self, failure: HTTPError) -> None:
-        """Whatever has come of the body, this is what is wrong with it."""
+    def fail(self, failure: HTTPError, *, keep: bool = False) -> None:
+        """This is what is wrong with the body. `keep`: what has come before is still given to whoever reads."""
         self.failure = failure
-        self.body.pieces.clear()
+        self.complete = False
+        if not keep:
+            self.body.pieces.clear()
 
     # ------------------------------------------------------------------ for the application
 

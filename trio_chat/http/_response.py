@@ -63,7 +63,9 @@ class Response:
         fields = _with_type(content_type or "")
         if headers != ():
             fields = Headers(headers).with_defaults(fields)
-        self._length = _length_of(body, fields)
+            self._length = _length_of(body, fields)
+        else:
+            self._length = len(body) if isinstance(body, bytes) else _length_of(body, fields)
         self._status = status
         self._body = body
         self._headers = fields

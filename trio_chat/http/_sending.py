@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Protocol
 
@@ -21,6 +22,8 @@ from ._status import status_line
 logger = logging.getLogger("trio_chat.http")
 
 _OURS = ("content-length", "connection")  # what was given is put together with what is to be said
+_SPECIAL = frozenset(("date", *_OURS))
+_COPIED_BYTES = 16384  # so much is copied behind its head sooner than queued by itself
 
 
 class Chat(Protocol):
@@ -77,9 +80,22 @@ class Outgoing:
             self._request.note_answered()
         body = self.response.body
         if not self._with_body or not isinstance(body, bytes):
-            body = b""
-        self._chat.push(self._head() + body)
+            self._chat.push(self._head())
+            return
         self.sent_bytes = len(body)
+        if self.sent_bytes > _COPIED_BYTES:
+            self._chat.push(self._head())
+            self._chat.push(body)
+        else:
+            self._chat.push(self._head() + body)
+
+    def push_at_once(self) -> bool:
+        """Push it all, if that is all there is to be done; False if it takes `send`."""
+        response = self.response
+        if not isinstance(response.body, bytes) or response.has_to_be_closed:
+            return False
+        self.push()
+        return self._chat.queued_bytes <= self._chat.high_water_bytes
 
     async def send(self) -> None:
         """Push it all, at the pace of the client. The response is closed, whatever happens.
@@ -92,7 +108,8 @@ class Outgoing:
                 await response.write_to(self._send_piece)
                 self._end()
             else:
-                self.push()
+                if not self.begun:
+                    self.push()
                 if self._chat.queued_bytes > self._chat.high_water_bytes:
                     with self._noticing_that_the_client_is_gone():
                         await self._chat.drain()
@@ -156,30 +173,39 @@ class Outgoing:
             raise
 
     def _head(self) -> bytes:
-        response, length, has_content = self.response, self.response.length, self.response.has_content
-        fields = response.headers
+        response, fields = self.response, self.response.headers
         given = fields.lines()
-        options = elements_of(given["connection"]) if "connection" in given else []
+        options: list[str] = []
+        is_dated = False
+        if not _SPECIAL.isdisjoint(given):
+            options = elements_of(given.get("connection", ()))
+            is_dated = "date" in given
+            fields = fields.without(_OURS)
         is_http_1_0 = self._request is not None and self._request.http_version == "1.0"
-        if length is None and has_content:
+        if response.length is None and response.has_content:
             self._chunked = not is_http_1_0
             self.closes = is_http_1_0
         if "close" in options or not self._may_go_on():
             self.closes = True
         option = "close" if self.closes else "keep-alive" if is_http_1_0 else ""
-        if not given.keys().isdisjoint(_OURS):
-            fields = fields.without(_OURS)
+        if options:
             option = _joined(option, options)
-        date = "" if "date" in given else f"Date: {http_date(int(time.time()))}\r\n"  # RFC 9110, section 6.6.1
-        connection = f"Connection: {option}\r\n" if option else ""
+        beginning = _beginning(response.status, fields.encode(), option, None if is_dated else int(time.time()))
         if self._chunked:
             framing = "Transfer-Encoding: chunked\r\n"
-        elif has_content and length is not None:
-            framing = f"Content-Length: {length}\r\n"
+        elif response.length is not None and response.has_content:
+            framing = f"Content-Length: {response.length}\r\n"
         else:  # RFC 9110, section 15.3.6; 204 and 304 have none: section 8.6
             framing = "Content-Length: 0\r\n" if response.status == HTTPStatus.RESET_CONTENT else ""
-        head = f"{status_line(response.status)}{fields.encode()}{date}{connection}{framing}\r\n"
-        return head.encode("latin-1")
+        return f"{beginning}{framing}\r\n".encode("latin-1")
+
+
+@lru_cache(maxsize=256)
+def _beginning(status: int, field_lines: str, option: str, second: int | None) -> str:
+    """What a response has in common with most of those that are sent in the same second."""
+    date = "" if second is None else f"Date: {http_date(second)}\r\n"  # RFC 9110, section 6.6.1
+    connection = f"Connection: {option}\r\n" if option else ""
+    return f"{status_line(status)}{field_lines}{date}{connection}"
 
 
 def _joined(ours: str, given: Iterable[str]) -> str:
