@@ -28,12 +28,16 @@ class Conversation(Protocol):
         """Have whoever waits for input look at the state of things."""
         ...
 
-    def send_queued(self) -> None:
-        """Let what is queued be sent, unless corked."""
+    def wake_others(self) -> None:
+        """Have whoever waits for the buffer to become shorter look at it."""
         ...
 
-    def let_others_go_on(self) -> None:
-        """As `send_queued`; and have whoever waits for the buffer to become shorter look at it."""
+    def send_queued(self) -> None:
+        """Send what is queued, unless corked, or have it sent."""
+        ...
+
+    def send_without_waking(self) -> None:
+        """Send what is queued, or have it sent, and wake nobody who waits for that."""
         ...
 
 
@@ -106,6 +110,7 @@ class Callbacks:
             coroutine = _wait_for(reply)
         else:
             return None  # nothing, or what a callback of the old days returned
+        self._conversation.wake_others()
         outer = self.current, self.receiving
         self.current, self.receiving = coroutine, False
         message = _NO_MESSAGE
@@ -116,8 +121,7 @@ class Callbacks:
         finally:
             if message is _NO_MESSAGE:
                 self._leave(outer)
-        self.corked = False
-        self._conversation.let_others_go_on()
+        self._wait()
         return self._go_on(Begun(coroutine, message, self._resume, self._wait), outer)
 
     async def _go_on(self, begun: Begun, outer: tuple[object, bool]) -> None:
@@ -133,8 +137,9 @@ class Callbacks:
             self._conversation.interrupt()
 
     def _wait(self) -> None:
+        """The callback is about to wait, and may have said already for what: nothing here may wake it."""
         self.corked = False
-        self._conversation.send_queued()
+        self._conversation.send_without_waking()
 
     def _resume(self) -> None:
         self.corked = True

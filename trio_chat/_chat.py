@@ -225,7 +225,8 @@ class AsyncChat(Handler):
         """Drop what has been received and not handed over, and what is queued and not being sent."""
         self._connection.buffer.take()
         self._connection.writer.discard()
-        self._connection.let_others_go_on()
+        self._connection.wake_others()
+        self._connection.flush()
         self.incoming.clear()
 
     # ------------------------------------------------------------------ the end

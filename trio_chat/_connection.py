@@ -134,14 +134,23 @@ class Connection:
             self.writer.wake(self.helpers)
 
     def send_queued(self) -> None:
-        """Send what is queued, unless more is coming in a moment."""
-        if not self._callbacks.corked and self.writer.send_now():
+        """Send what is queued, unless more is coming in a moment. Not for who has begun to wait already."""
+        if not self._callbacks.corked:
+            self._send_before_waiting()
+
+    def send_without_waking(self) -> None:
+        """As `send_queued`, for a task that may be among those who wait for the output, or for a turn to receive."""
+        if self.writer.has_waiters or self.intake.turn:
+            self.flush()
+        else:
+            self._send_before_waiting()
+
+    def _send_before_waiting(self) -> None:
+        if self.writer.send_now():
             self._wake_writer()
 
-    def let_others_go_on(self) -> None:
-        """Callbacks have pushed, and have taken input, or begin to wait: that is of interest to others."""
-        if not self._callbacks.corked and self.writer.send_now():
-            self._wake_writer()
+    def wake_others(self) -> None:
+        """Callbacks have taken input: that is of interest to who waits for the buffer to become shorter."""
         if self.intake.turn is not None:
             self.intake.wake()
 
@@ -150,6 +159,7 @@ class Connection:
             raise Ended(self, f"{what} after close() or close_when_done()")
 
     async def drain(self) -> None:
+        self._send_before_waiting()
         await self.writer.below_low()
         self._check_not_lost()
 
@@ -171,31 +181,37 @@ class Connection:
 
     async def _run(self) -> None:
         try:
-            self.buffer.max_frame_bytes = self._handler.max_frame_bytes
-            check_limits(self._handler)
-            self._timeouts.start()
-            try:
-                if self._handler.uses_nursery:
-                    await self._converse_with_background_tasks()
-                else:
-                    await self._converse()
-                await self._finish()
-            except Exception as exc:
-                await self._send_rest_after(exc)
+            await self._hold_conversation()
+        except BaseException as exc:
+            await self._stop_writer()
+            if self.writer.crash in (None, exc):
                 raise
+            raise BaseExceptionGroup("the conversation and its output failed", [exc, self.writer.crash]) from None
+        else:
+            await self._stop_writer()
+            if self.writer.crash is not None:
+                raise self.writer.crash
         finally:
-            self.close()
-            try:
-                await self.writer.stop()
-            finally:
-                await self._end()
+            await self._end()
 
-    async def _send_rest_after(self, failure: Exception) -> None:
-        """What was queued before still goes out. If the writer has failed, too, both failures are raised in a group."""
-        with trio.move_on_after(self._handler.write_timeout):
-            await self.writer.flushed()
-        if self.writer.crash not in (None, failure):
-            raise BaseExceptionGroup("the conversation and its output failed", [failure, self.writer.crash]) from None
+    async def _hold_conversation(self) -> None:
+        self.buffer.max_frame_bytes = self._handler.max_frame_bytes
+        check_limits(self._handler)
+        self._timeouts.start()
+        try:
+            if self._handler.uses_nursery:
+                await self._converse_with_background_tasks()
+            else:
+                await self._converse()
+            await self._finish()
+        except Exception:
+            with trio.move_on_after(self._handler.write_timeout):
+                await self.writer.flushed()  # what was queued before still goes out
+            raise
+
+    async def _stop_writer(self) -> None:
+        self.close()
+        await self.writer.stop()
 
     async def _end(self) -> None:
         self._timeouts.stop()
@@ -323,6 +339,7 @@ class Connection:
                 return False
             elif not self._news:  # there may be some by now
                 self.intake.fresh = False
+                self._send_before_waiting()
                 try:
                     with trio.CancelScope() as scope:
                         self._timeouts.note_waiting(in_message=True, until=until)

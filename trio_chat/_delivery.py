@@ -32,7 +32,8 @@ class Conversation(Protocol):
     writer: Writer
 
     def close_when_done(self) -> None: ...
-    def let_others_go_on(self) -> None: ...
+    def send_queued(self) -> None: ...
+    def wake_others(self) -> None: ...
 
 
 class Delivery:
@@ -83,7 +84,8 @@ class Delivery:
         finally:
             self.delivering = outer_delivering
             callbacks.corked = outer_corked
-            conversation.let_others_go_on()
+            conversation.send_queued()
+            conversation.wake_others()
             if called:
                 self._timeouts.note_activity()
         return called
@@ -108,7 +110,8 @@ class Delivery:
 
     async def _wait_for_room(self) -> None:
         outer, self._callbacks.corked = self._callbacks.corked, False
-        self._conversation.let_others_go_on()
+        self._conversation.send_queued()
+        self._conversation.wake_others()
         try:
             await self._conversation.writer.below_low()
         finally:

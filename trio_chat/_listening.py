@@ -88,7 +88,13 @@ def inherited_listeners(*fds: int) -> list[SocketListener]:
         OSError: if there is no socket of that number.
         ValueError: if it is none that listens, or not of a stream; or if the variables are malformed.
     """
-    return [SocketListener(_socket_from(fd)) for fd in fds or _fds_of_systemd()]
+    with ExitStack() as opened:
+        sockets = [opened.enter_context(socket.socket(fileno=fd)) for fd in fds or _fds_of_systemd()]
+        listeners = [SocketListener(sock) for sock in sockets]
+        opened.pop_all()  # from now on they are the listeners'
+    for sock in sockets:
+        sock.set_inheritable(False)  # systemd's are
+    return listeners
 
 
 def _fds_of_systemd() -> Sequence[int]:
@@ -102,9 +108,3 @@ def _fds_of_systemd() -> Sequence[int]:
     for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
         os.environ.pop(name, None)
     return range(_FIRST_INHERITED, _FIRST_INHERITED + int(count))
-
-
-def _socket_from(fd: int) -> socket.socket:
-    sock = socket.socket(fileno=fd)
-    sock.set_inheritable(False)
-    return sock

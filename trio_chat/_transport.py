@@ -209,20 +209,20 @@ class SocketListener(trio.abc.Listener[SocketStream]):
         while True:
             self._check_open()
             await wait_readable(self._fd)
-            if (stream := self.accept_nowait()) is not None:  # else another process that listens here was faster
+            if (stream := self.accept_nowait()) is not None:  # else another process that listens here was faster, say
                 return stream
 
     def accept_nowait(self) -> SocketStream | None:
-        """A connection that waits to be accepted; None if there is none. Raises as `accept`."""
+        """A connection that waits to be accepted; None if there is none, or it has failed. Raises as `accept`."""
         self._check_open()
-        while True:
-            try:
-                return SocketStream(self.socket.accept()[0])
-            except BlockingIOError:
-                return None
-            except OSError as exc:
-                if exc.errno not in _ACCEPTED_IN_VAIN:
-                    raise
+        try:
+            return SocketStream(self.socket.accept()[0])
+        except BlockingIOError:
+            return None
+        except OSError as exc:
+            if exc.errno not in _ACCEPTED_IN_VAIN:
+                raise
+            return None
 
     def _check_open(self) -> None:
         if self._fd == _NO_FD:

@@ -121,6 +121,10 @@ class Writer(OutQueue):
         while self.has_work and not self.lost:
             await self._wait_for_progress()
 
+    @property
+    def has_waiters(self) -> bool:
+        return bool(self._progress)
+
     async def _wait_for_progress(self) -> None:
         if self._progress is None:
             self._progress = trio.lowlevel.ParkingLot()
@@ -133,7 +137,10 @@ class Writer(OutQueue):
     # ------------------------------------------------------------------ sending at once
 
     def send_now(self) -> bool:
-        """Send what the stream takes without waiting. Returns whether there is something left to do, by the task."""
+        """Send what the stream takes without waiting. Returns whether there is something left to do, by the task.
+
+        Raises nothing: a failure is noted, as one of the task's.
+        """
         send = self._send_nowait
         turns = _SENDS_AT_ONCE
         while self._items and send is not None and turns and not (self._in_flight or self.first_source):
@@ -145,6 +152,9 @@ class Writer(OutQueue):
                 sent = 0
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 self.lose(peer_gone=True)
+                break
+            except Exception as exc:
+                self._crash(exc)
                 break
             self.queued_bytes -= sent
             self.sent_bytes += sent
