@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 import pytest
 import trio
 import trio.testing
@@ -233,3 +235,20 @@ async def test_discard_buffers_drops_what_was_received_and_what_is_queued() -> N
     chat, output = await converse(Discarding, [b"a\nb\nc\nd", b"e\n"])
     assert chat.frames == [b"a", b"b", b"e"]
     assert output == b"answer"  # to "e"
+
+
+async def test_a_callback_that_collects_may_await_for_one_frame_and_raise_at_once_for_the_next() -> None:
+    class Fickle(RecordingChat):
+        def collect_incoming_data(self, data: bytes) -> Awaitable[None] | None:  # type: ignore[override]
+            super().collect_incoming_data(data)
+            if data == b"bad":
+                raise ValueError(data)
+            return trio.lowlevel.checkpoint() if data == b"slow" else None
+
+        def handle_error(self, exc: Exception) -> None:
+            self.calls.append(("error", str(exc)))
+
+    for chunks in ([b"slow\nbad\nlast\n"], [b"slow\n", b"bad\n", b"last\n"]):
+        chat, _ = await converse(Fickle, chunks)
+        assert chat.frames == [b"slow", b"bad", b"last"]
+        assert chat.names.count("error") == 1

@@ -54,31 +54,34 @@ class Callbacks:
 
     async def hand_over(self, batch: Batch) -> None:
         """Call what collects and what acts on frames, as long as the conversation is open."""
+        conversation = self._conversation
         collect = self._handler.collect_incoming_data
         found = self._handler.found_terminator
         pieces, ended = batch
+        reply: Reply = None  # of `collect`, while it is awaited
         for data in pieces:
             if data:
-                reply = None
                 try:
                     if (reply := collect(data)) is not None:
                         self.owes_end = ended
                         if (waiting := self.begin(reply)) is not None:
                             await waiting
+                        reply = None
                         if ended and not self.owes_end:
                             continue  # the callback went on with the conversation, which has ended the frame
                         self.owes_end = False
                 except Exception as exc:
                     self.owes_end = ended and (reply is None or self.owes_end)
+                    reply = None
                     await self.error(exc)
                     if ended and not self.owes_end:
                         continue
                     self.owes_end = False
-                if not self._conversation.open:
+                if not conversation.open:
                     break
             if ended:
                 try:
-                    if (reply := found()) is not None and (waiting := self.begin(reply)) is not None:
+                    if (answer := found()) is not None and (waiting := self.begin(answer)) is not None:
                         await waiting
                 except Exception as exc:
                     await self.error(exc)
