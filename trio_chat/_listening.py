@@ -36,8 +36,8 @@ async def open_tcp_listeners(
         OSError: as of `bind` and `getaddrinfo`; EADDRINUSE if somebody listens there who does not share.
         ValueError: if there is no such port, or no SO_REUSEPORT on this system.
     """
-    if not 0 <= port <= _MAX_PORT:  # the system would take 99999 for 34463
-        raise ValueError(f"a port is a number from 0 to {_MAX_PORT}; got {port}")
+    if type(port) is not int or not 0 <= port <= _MAX_PORT:  # the system would take 99999 for 34463
+        raise ValueError(f"a port is a number from 0 to {_MAX_PORT}; got {port!r}")
     if reuse_port and not hasattr(socket, "SO_REUSEPORT"):
         raise ValueError("reuse_port needs SO_REUSEPORT, which this system does not have")
     addresses = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)

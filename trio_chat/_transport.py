@@ -129,7 +129,12 @@ class SocketStream(trio.abc.HalfCloseableStream):
             self._sending = False
 
     async def wait_send_all_might_not_block(self) -> None:
-        """Wait until the kernel takes something. If cancelled, nothing has happened. Raises what `send_nowait` does."""
+        """Wait until the kernel takes something, or would refuse it. If cancelled, nothing has happened.
+
+        Raises:
+            trio.BusyResourceError: if another task is sending.
+            trio.ClosedResourceError: if this stream is closed, or is while it waits.
+        """
         self._begin_sending()
         try:
             await wait_writable(self._fd)
