@@ -16,11 +16,11 @@ IO_MODULES = {"trio", "socket", "ssl", "select", "selectors", "asyncio", "thread
 #: From the ground up: a module imports only from floors below its own.
 FLOORS = [
     {"_errors", "_endings", "_terminators", "_streams", "_replay", "_begun", "_transport"},
-    {"_chunks", "_producers", "_handler", "_alarm", "_unix", "_listening", "_farewell"},
-    {"_buffer", "_outqueue", "_admission"},
+    {"_chunks", "_producers", "_handler", "_alarm", "_listening", "_farewell"},
+    {"_buffer", "_outqueue", "_admission", "_unix"},
     {"_writer"},
     {"_timeouts", "_intake", "_callbacks"},
-    {"_delivery"},
+    {"_delivery", "_output"},
     {"_connection"},
     {"_chat"},
     {"_server"},

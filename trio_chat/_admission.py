@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 
 import trio
 
-from ._streams import close_now, peer_address
+from ._streams import close_now, has_nowait, peer_address
 
-logger = logging.getLogger("trio_chat.server")
+
+class TooMany(Exception):
+    """A peer has as many connections as it may have."""
 
 
 class Admission:
@@ -28,7 +29,6 @@ class Admission:
         self._max_per_peer = max_per_peer
         self._total = 0
         self._per_peer: Counter[Hashable] = Counter()
-        self._hosts: dict[trio.abc.Stream, Hashable] = {}  # of the connections that are counted there
         self._accepting: set[trio.CancelScope] = set()
         self._places = trio.lowlevel.ParkingLot()
 
@@ -60,10 +60,14 @@ class Admission:
 
     def accept_nowait(self, listener: trio.abc.Listener[trio.abc.Stream]) -> trio.abc.Stream | None:
         """As `accept`, if that need not wait, and the listener can tell so; None otherwise."""
-        accept_nowait: Callable[[], trio.abc.Stream | None] | None = getattr(listener, "accept_nowait", None)
-        if self._full or accept_nowait is None or (stream := accept_nowait()) is None:
+        if self._full or not has_nowait(type(listener), "accept", "accept_nowait"):
             return None
-        self._take_place()
+        try:
+            stream: trio.abc.Stream | None = listener.accept_nowait()  # type: ignore[attr-defined]
+        except trio.WouldBlock:
+            return None
+        if stream is not None:
+            self._take_place()
         return stream
 
     async def _accept_unless_full(self, listener: trio.abc.Listener[trio.abc.Stream]) -> trio.abc.Stream | None:
@@ -81,26 +85,25 @@ class Admission:
         while self._full:
             await self._places.park()
 
-    def enter(self, stream: trio.abc.Stream) -> bool:
-        """Count the connection for its peer, until `leave`; False, and not counted, if that has too many already."""
-        if self._max_per_peer is None:
-            return True
-        peer = peer_address(stream)
-        if not isinstance(peer, tuple):
-            return True
-        host = peer[0]
-        if self._per_peer[host] >= self._max_per_peer:
-            logger.warning("refused a connection from %s: it has too many already", host)
-            return False
-        self._per_peer[host] += 1
-        self._hosts[stream] = host
-        return True
+    def enter(self, stream: trio.abc.Stream) -> Hashable:
+        """Count the connection for its peer, and return whom to name in `leave`.
 
-    def leave(self, stream: trio.abc.Stream) -> None:
+        Raises TooMany, and has not counted it, if that peer has too many already.
+        """
+        peer = None if self._max_per_peer is None else peer_address(stream)
+        if self._max_per_peer is None or not isinstance(peer, tuple):
+            return None
+        host: Hashable = peer[0]
+        if self._per_peer[host] >= self._max_per_peer:
+            raise TooMany(host)
+        self._per_peer[host] += 1
+        return host
+
+    def leave(self, host: Hashable) -> None:
         """Give the place back."""
         self._total -= 1
         self._places.unpark_all()
-        if (host := self._hosts.pop(stream, None)) is not None:
+        if host is not None:
             self._per_peer[host] -= 1
             if not self._per_peer[host]:
                 del self._per_peer[host]

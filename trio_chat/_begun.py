@@ -4,8 +4,7 @@ Most callbacks never wait for anything, even if they are `async def`. What they 
 next ones push, in one send. But if one does wait it must not hold back what was pushed before; and nobody can ask a
 coroutine in advance. So its first step is taken by hand: if it has come to its end, that was all. If it has given
 something to Trio, output is let go, and the coroutine is awaited from there on, by `Begun`, which does the same again
-wherever it waits.
-`tests/benchmarks/http.py` has what that is worth for pipelined requests.
+wherever it waits. `tests/test_callback_output.py` keeps that true.
 """
 
 from __future__ import annotations

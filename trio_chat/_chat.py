@@ -36,7 +36,6 @@ class AsyncChat(Handler):
             raise TypeError(f"{type(self).__name__} takes a trio.abc.Stream; got {stream!r}")
         #: What `_collect_incoming_data` has put aside.
         self.incoming: list[bytes] = []
-        self._begun = False
         self._peer = peer_address(stream)
         self._local: Address | None = None
         self._connection = Connection(self, stream)
@@ -93,11 +92,8 @@ class AsyncChat(Handler):
                 whoever ended it, is no error, even for a task that learns of it by `push` or `drain`.
             RuntimeError: on a second call.
 
-        If cancelled: the stream is closed at once, what was queued is dropped, and `handle_close` is called.
+        If cancelled: the stream is closed at once, what is still queued is dropped, and `handle_close` is called.
         """
-        if self._begun:
-            raise RuntimeError("run() can be called once: a conversation cannot be held again")
-        self._begun = True
         return self._connection.run()
 
     # ------------------------------------------------------------------ input

@@ -14,7 +14,7 @@ It never goes back. Anyone may move it on, from a callback or from another task,
   enough: it is looked at before the next wait.
 - A callback may go on with the conversation before it returns (`receive_more`): what the conversation does between two
   callbacks then happens within that one, step by step.
-- How the callbacks are invoked is in `_callbacks.py`.
+- How the callbacks are invoked is in `_callbacks.py`, what becomes of their output in `_output.py`.
 - What has taken too long `_timeouts.py` tells; that is news, too.
 """
 
@@ -28,10 +28,11 @@ import trio
 from ._buffer import TerminatorBuffer
 from ._callbacks import Callbacks
 from ._delivery import Delivery
-from ._endings import Ended, Lost, raising_itself
+from ._endings import is_among, raising_itself
 from ._farewell import Farewell
 from ._handler import check_limits
 from ._intake import Intake
+from ._output import OutputSide
 from ._replay import replaying
 from ._streams import close_now
 from ._timeouts import Timeouts
@@ -39,13 +40,12 @@ from ._writer import Writer
 
 if TYPE_CHECKING:
     from ._handler import Handler
-    from ._producers import Source
     from ._terminators import Terminator
 
 
-class Connection:
+class Connection(OutputSide):
     __slots__ = (
-        "_callbacks", "_delivery", "_detached", "_eof_told", "_farewell", "_handler", "_in_timeout", "_news",
+        "_begun", "_callbacks", "_delivery", "_detached", "_eof_told", "_farewell", "_handler", "_in_timeout", "_news",
         "_timeouts", "buffer", "closed", "helpers", "intake", "nursery", "open", "stopping", "stream", "writer",
     )  # fmt: skip
 
@@ -62,6 +62,7 @@ class Connection:
         self._news = False
         self._in_timeout = False  # handle_timeout is called
         self._detached = False
+        self._begun = False
         self._eof_told = False
         self._farewell: Farewell | None = None
         self.stopping = False
@@ -108,66 +109,10 @@ class Connection:
         self._news = True
         self.intake.interrupt()
 
-    def push(self, data: bytes) -> None:
-        writer = self.writer
-        writer.append(data)
-        if writer.overfull or not self._callbacks.corked:
-            self._note_queued()
-
-    def push_source(self, source: Source) -> None:
-        self.writer.push_source(source)
-        self._note_queued()
-
-    def _note_queued(self) -> None:
-        if self.writer.overfull:
-            self.buffer.stop()  # the next frame waits
-        if not self._callbacks.corked:
-            self.flush()
-
-    def flush(self) -> None:
-        """Have the writer's task send what is queued, if there is anything."""
-        if self.writer.has_work:
-            self._wake_writer()
-
-    def _wake_writer(self) -> None:
-        if self.helpers is not None and not self.closed:
-            self.writer.wake(self.helpers)
-
-    def send_queued(self) -> None:
-        """Send what is queued, unless more is coming in a moment. Not for who has begun to wait already."""
-        if not self._callbacks.corked:
-            self._send_before_waiting()
-
-    def send_without_waking(self) -> None:
-        """As `send_queued`, for a task that may be among those who wait for the output, or for a turn to receive."""
-        if self.writer.has_waiters or self.intake.turn:
-            self.flush()
-        else:
-            self._send_before_waiting()
-
-    def _send_before_waiting(self) -> None:
-        if self.writer.send_now():
-            self._wake_writer()
-
     def wake_others(self) -> None:
         """Callbacks have taken input: that is of interest to who waits for the buffer to become shorter."""
         if self.intake.turn is not None:
             self.intake.wake()
-
-    def check_open(self, what: str) -> None:
-        if not self.open:
-            raise Ended(self, f"{what} after close() or close_when_done()")
-
-    async def drain(self) -> None:
-        self._send_before_waiting()
-        await self.writer.below_low()
-        self._check_not_lost()
-
-    def _check_not_lost(self) -> None:
-        if self.writer.lost and (self.writer.peer_gone or not self.closed):
-            raise Lost(self, "the peer is gone, or does not read")
-        if self.closed:
-            raise Ended(self, "the connection was closed", waited=True)
 
     # ------------------------------------------------------------------ the conversation
 
@@ -180,11 +125,14 @@ class Connection:
                 await self._run()
 
     async def _run(self) -> None:
+        if self._begun:
+            raise RuntimeError("run() can be called once: a conversation cannot be held again")
+        self._begun = True
         try:
             await self._hold_conversation()
         except BaseException as exc:
             await self._stop_writer()
-            if self.writer.crash in (None, exc):
+            if self.writer.crash is None or is_among(self.writer.crash, exc):
                 raise
             raise BaseExceptionGroup("the conversation and its output failed", [exc, self.writer.crash]) from None
         else:
@@ -256,7 +204,7 @@ class Connection:
         await self._delivery.deliver()
         intake = self.intake
         mid_frame = self.buffer.mid_frame
-        if mid_frame and self.buffer.frame_bytes < intake.fresh_bytes:
+        if self.buffer.frame_bytes < intake.fresh_bytes:
             self._timeouts.note_frame_end()  # some of it ended another frame, the present one began within it
         intake.fresh, intake.fresh_bytes = False, 0
         if intake.eof and self.open and not self._eof_told:
@@ -333,7 +281,7 @@ class Connection:
                 self._news = False
                 if await self._handle_news():
                     return True
-            elif self._delivery.has_input and await self._delivery.deliver(enough):
+            elif (self._delivery.has_input or self.writer.overfull) and await self._delivery.deliver(enough):
                 return True
             elif self.intake.eof:
                 return False
@@ -369,7 +317,7 @@ class Connection:
     def _note_output(self) -> None:
         if self.writer.failure is not None or self.writer.crash is not None:
             self.interrupt()
-        if self.writer.peer_gone:
+        if self.writer.peer_gone or self.writer.crash is not None:
             self.intake.give_up()
         else:
             self._timeouts.note_output()

@@ -79,7 +79,7 @@ class Delivery:
                 if self._frames >= _FRAMES_PER_TURN:
                     self._frames = 0
                     await trio.lowlevel.checkpoint()
-                if is_enough():
+                if is_enough() and (enough is not None or not conversation.writer.overfull):
                     break
         finally:
             self.delivering = outer_delivering

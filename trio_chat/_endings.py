@@ -30,6 +30,13 @@ class Lost(trio.BrokenResourceError):
         self.waited = True
 
 
+def is_among(exc: BaseException, failure: BaseException) -> bool:
+    """Whether `failure` is this exception, or a group that has it somewhere."""
+    if isinstance(failure, BaseExceptionGroup):
+        return any(is_among(exc, each) for each in failure.exceptions)
+    return exc is failure
+
+
 @contextmanager
 def raising_itself(but_not_ends_of: object = None) -> Iterator[None]:
     """Around a nursery of ours: what one of its tasks alone raised leaves as itself.

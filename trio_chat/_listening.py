@@ -60,6 +60,11 @@ async def open_tcp_listeners(
     return [SocketListener(sock) for sock in sockets]
 
 
+def listen(sock: socket.socket, backlog: int | None) -> None:
+    """Listen, with as many clients waiting as the system allows, unless there is to be a limit."""
+    sock.listen(_BACKLOG if backlog is None else min(backlog, _BACKLOG))
+
+
 def _listen(sock: socket.socket, address: Address, backlog: int | None, *, reuse_port: bool) -> None:
     if sys.platform != "win32":  # where it means something else
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, True)
@@ -68,7 +73,7 @@ def _listen(sock: socket.socket, address: Address, backlog: int | None, *, reuse
     if sock.family == socket.AF_INET6:  # a listener for each family, whatever the system's default
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, True)
     sock.bind(address)
-    sock.listen(min(backlog or _BACKLOG, _BACKLOG))
+    listen(sock, backlog)
 
 
 def inherited_listeners(*fds: int) -> list[SocketListener]:
@@ -101,10 +106,10 @@ def _fds_of_systemd() -> Sequence[int]:
     pid, count = os.environ.get("LISTEN_PID", ""), os.environ.get("LISTEN_FDS", "")
     if not (pid and count):
         return ()
+    if pid.isdecimal() and int(pid) != os.getpid():
+        return ()  # they are for somebody else
     if not (pid.isdecimal() and count.isdecimal()):
         raise ValueError(f"LISTEN_PID and LISTEN_FDS are numbers; got {pid!r} and {count!r}")
-    if int(pid) != os.getpid():
-        return ()  # they are for somebody else
     for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
         os.environ.pop(name, None)
     return range(_FIRST_INHERITED, _FIRST_INHERITED + int(count))

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, TypeAlias, TypedDict, TypeVar
 
 import trio
 
-from ._admission import Admission
+from ._admission import Admission, TooMany
 from ._chat import AsyncChat
 from ._endings import FAILURES
 from ._streams import close_now, peer_address
@@ -137,13 +137,15 @@ class Server:
     async def _serve_one(self, stream: trio.abc.Stream, connections: trio.Nursery) -> None:
         """All of one connection. In one coroutine, because every level costs memory for each idle connection."""
         chat: AsyncChat | None = None
+        host: Hashable = None
         try:
-            if not self._admission.enter(stream):
-                return
+            host = self._admission.enter(stream)
             if isinstance(stream, trio.SSLStream) and not await self._shake_hands(stream):
                 return
             chat = self._handler_for(stream, connections)
             await chat.run()
+        except TooMany as refused:
+            logger.warning("refused a connection from %s: it has too many already", refused)
         except Exception as exc:
             _log_failure(chat, stream, exc)
         except BaseExceptionGroup as group:  # of a connection that was cancelled while it failed
@@ -155,14 +157,15 @@ class Server:
         finally:
             if chat is not None:
                 self._chats.discard(chat)
-            self._admission.leave(stream)
+            self._admission.leave(host)
             await close_now(stream)
 
     def _handler_for(self, stream: trio.abc.Stream, connections: trio.Nursery) -> AsyncChat:
         chat = self._handler_factory(stream)
         if not isinstance(chat, AsyncChat):
             raise TypeError(f"the handler factory {self._handler_factory!r} returned {chat!r}, not an AsyncChat")
-        chat._connection.helpers = connections
+        if type(chat).run is AsyncChat.run:  # else who knows what it does before, or around it
+            chat._connection.helpers = connections
         self._chats.add(chat)
         if self._stopping:
             chat.close_when_idle()

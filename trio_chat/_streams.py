@@ -6,6 +6,7 @@ import socket
 import struct
 from collections.abc import Callable
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any, Protocol, TypeAlias
 
 import trio
@@ -28,15 +29,29 @@ class NowaitSender(Protocol):
     """Sends as much of `data` as it can without waiting, and returns how many bytes that was.
 
     A stream that has such a method, as `send_nowait`, saves its connection a turn of the scheduler for each answer. It
-    raises what `send_all` does; `trio.BusyResourceError` if a task is in that.
+    raises what `send_all` does; `trio.BusyResourceError` if a task is in that. `trio.WouldBlock` is as good as 0.
     """
 
     def __call__(self, data: bytes | bytearray | memoryview, /) -> int: ...
 
 
 def nowait_sender(stream: trio.abc.SendStream) -> NowaitSender | None:
-    """The stream's `send_nowait`; None if it has none."""
-    return getattr(stream, "send_nowait", None)
+    """The stream's `send_nowait`; None if it has none that does what its `send_all` does."""
+    return stream.send_nowait if has_nowait(type(stream), "send_all", "send_nowait") else None  # type: ignore[attr-defined]
+
+
+@lru_cache(maxsize=256)
+def has_nowait(cls: type, name: str, nowait_name: str) -> bool:
+    """Whether the class has the method `nowait_name`, and has not overridden `name` since: that may do something else.
+
+    What a wrapper passes on (`__getattr__`) does not count, either.
+    """
+    for each in cls.__mro__:
+        if nowait_name in vars(each):
+            return True
+        if name in vars(each):
+            return False
+    return False
 
 
 def _address(get: Callable[[], Address]) -> Address | None:

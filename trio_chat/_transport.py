@@ -23,9 +23,8 @@ import trio
 from trio.lowlevel import cancel_shielded_checkpoint, checkpoint, checkpoint_if_cancelled, wait_readable, wait_writable
 
 _RECEIVE_BYTES = 65536
-_NOTSENT_BYTES = (
-    16384  # what is queued in the kernel and not on its way: more would only make the queue deaf to a close
-)
+# Queued in the kernel and not on its way: more would only wait there instead of in our queue, where it can be dropped.
+_NOTSENT_BYTES = 16384
 _NO_FD = -1
 # What accept() may raise for a connection that has failed before anyone saw it (accept(2), "Error handling", and errors
 # of firewalls). It is the next one's turn then.
@@ -49,10 +48,10 @@ class SocketStream(trio.abc.HalfCloseableStream):
     Raises TypeError or ValueError for what is no stream socket.
     """
 
-    __slots__ = ("_eof_sent", "_fd", "_sending", "socket")
+    __slots__ = ("__weakref__", "_eof_sent", "_sending", "socket")
 
     def __init__(self, sock: socket.socket) -> None:
-        _check_type(sock)
+        _check_type(sock, "a stream")
         sock.setblocking(False)
         if sock.family != getattr(socket, "AF_UNIX", None):
             with suppress(OSError):  # a peer that is gone already will be noticed soon enough
@@ -61,7 +60,6 @@ class SocketStream(trio.abc.HalfCloseableStream):
                     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _NOTSENT_BYTES)
         #: The socket, say for `setsockopt`. Who reads from it or writes to it takes bytes out of the stream.
         self.socket: socket.socket = sock
-        self._fd: int = sock.fileno()
         self._sending: bool = False
         self._eof_sent: bool = False
 
@@ -82,8 +80,7 @@ class SocketStream(trio.abc.HalfCloseableStream):
         elif max_bytes < 1:
             raise ValueError(f"max_bytes must be >= 1; got {max_bytes}")
         while True:
-            self._check_open()
-            await wait_readable(self._fd)
+            await wait_readable(_open_fd(self.socket))
             try:
                 return self.socket.recv(max_bytes)
             except BlockingIOError:  # a false alarm, which kernels may give
@@ -123,7 +120,7 @@ class SocketStream(trio.abc.HalfCloseableStream):
                 if sent == len(rest):
                     await cancel_shielded_checkpoint()
                 while sent < len(rest):
-                    await wait_writable(self._fd)
+                    await wait_writable(_open_fd(self.socket))
                     sent += self._send(rest[sent:])
         finally:
             self._sending = False
@@ -137,7 +134,7 @@ class SocketStream(trio.abc.HalfCloseableStream):
         """
         self._begin_sending()
         try:
-            await wait_writable(self._fd)
+            await wait_writable(_open_fd(self.socket))
         finally:
             self._sending = False
 
@@ -156,25 +153,27 @@ class SocketStream(trio.abc.HalfCloseableStream):
 
     async def aclose(self) -> None:
         """Close the socket, at once, whoever is waiting for it; then a checkpoint."""
-        if self._fd != _NO_FD:
-            trio.lowlevel.notify_closing(self._fd)
-            self._fd = _NO_FD
-            self.socket.close()
-        await checkpoint()
+        await _close(self.socket)
 
-    def _check_open(self) -> None:
-        if self._fd == _NO_FD:
-            raise trio.ClosedResourceError("this stream is closed")
+    def setsockopt(self, level: int, option: int, value: int | bytes) -> None:
+        """Set an option of the socket, as `socket.socket.setsockopt` does."""
+        self.socket.setsockopt(level, option, value)
+
+    def getsockopt(self, level: int, option: int, buffersize: int = 0) -> int | bytes:
+        """Get an option of the socket, as `socket.socket.getsockopt` does."""
+        return (
+            self.socket.getsockopt(level, option, buffersize) if buffersize else self.socket.getsockopt(level, option)
+        )
 
     def _begin_sending(self) -> None:
         if self._sending:
             raise trio.BusyResourceError("another task is sending data on this stream")
-        self._check_open()
+        _open_fd(self.socket)
         self._sending = True
 
     def _failure(self, exc: OSError) -> trio.ClosedResourceError | trio.BrokenResourceError:
         """What an error of the system is called on a stream."""
-        self_closed = self._fd == _NO_FD
+        self_closed = self.socket.fileno() == _NO_FD
         if self_closed or (self._eof_sent and exc.errno == errno.EPIPE):
             return trio.ClosedResourceError(
                 "this stream is closed" if self_closed else "send_eof() has ended this side"
@@ -191,17 +190,16 @@ class SocketListener(trio.abc.Listener[SocketStream]):
     Raises TypeError or ValueError for what is no stream socket, or does not listen.
     """
 
-    __slots__ = ("_fd", "socket")
+    __slots__ = ("__weakref__", "socket")
 
     def __init__(self, sock: socket.socket) -> None:
-        _check_type(sock)
+        _check_type(sock, "a listener")
         with suppress(OSError):  # macOS cannot say
             if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
                 raise ValueError(f"a listener takes a socket that listens; got {sock!r}")
         sock.setblocking(False)
         #: The socket, say for `getsockname`.
         self.socket: socket.socket = sock
-        self._fd: int = sock.fileno()
 
     async def accept(self) -> SocketStream:
         """Wait for a connection. If cancelled, none has been accepted.
@@ -212,14 +210,13 @@ class SocketListener(trio.abc.Listener[SocketStream]):
             trio.BusyResourceError: if another task is accepting.
         """
         while True:
-            self._check_open()
-            await wait_readable(self._fd)
+            await wait_readable(_open_fd(self.socket))
             if (stream := self.accept_nowait()) is not None:  # else another process that listens here was faster, say
                 return stream
 
     def accept_nowait(self) -> SocketStream | None:
         """A connection that waits to be accepted; None if there is none, or it has failed. Raises as `accept`."""
-        self._check_open()
+        _open_fd(self.socket)
         try:
             return SocketStream(self.socket.accept()[0])
         except BlockingIOError:
@@ -229,21 +226,27 @@ class SocketListener(trio.abc.Listener[SocketStream]):
                 raise
             return None
 
-    def _check_open(self) -> None:
-        if self._fd == _NO_FD:
-            raise trio.ClosedResourceError("this listener is closed")
-
     async def aclose(self) -> None:
         """Close the socket, at once, whoever is waiting for it; then a checkpoint."""
-        if self._fd != _NO_FD:
-            trio.lowlevel.notify_closing(self._fd)
-            self._fd = _NO_FD
-            self.socket.close()
-        await checkpoint()
+        await _close(self.socket)
 
 
-def _check_type(sock: socket.socket) -> None:
+def _check_type(sock: socket.socket, what: str) -> None:
     if not isinstance(sock, socket.socket):
-        raise TypeError(f"a stream takes a socket.socket; got {sock!r}")
+        raise TypeError(f"{what} takes a socket.socket; got {sock!r}")
     if sock.type != socket.SOCK_STREAM:
-        raise ValueError(f"a stream takes a socket of type SOCK_STREAM; got {sock!r}")
+        raise ValueError(f"{what} takes a socket of type SOCK_STREAM; got {sock!r}")
+
+
+def _open_fd(sock: socket.socket) -> int:
+    """The socket's descriptor, as long as it is open."""
+    if (fd := sock.fileno()) == _NO_FD:
+        raise trio.ClosedResourceError("the socket is closed")
+    return fd
+
+
+async def _close(sock: socket.socket) -> None:
+    if sock.fileno() != _NO_FD:
+        trio.lowlevel.notify_closing(sock)
+        sock.close()
+    await checkpoint()

@@ -11,9 +11,8 @@ from contextlib import asynccontextmanager, suppress
 
 import trio
 
+from ._listening import listen
 from ._transport import SocketListener
-
-_BACKLOG = 0xFFFF  # the kernel cuts it down to what it allows
 
 
 @asynccontextmanager
@@ -35,14 +34,14 @@ async def unix_listener(
             os.unlink(path)
             sock.bind(path)
         if path[:1] in ("\0", b"\0"):  # an abstract name: there is no file
-            sock.listen(backlog or _BACKLOG)
+            listen(sock, backlog)
             yield SocketListener(sock)
             return
         ours = os.stat(path)
         try:
             if mode is not None:
                 os.chmod(path, mode)
-            sock.listen(backlog or _BACKLOG)
+            listen(sock, backlog)
             yield SocketListener(sock)
         finally:
             with suppress(FileNotFoundError):

@@ -26,7 +26,7 @@ import trio
 from ._endings import FAILURES
 from ._outqueue import Data, OutQueue
 from ._producers import Source
-from ._streams import close_now, nowait_sender
+from ._streams import NowaitSender, close_now, nowait_sender
 
 _SENDS_AT_ONCE = 16  # so many sends may follow each other before other tasks have their turn
 
@@ -46,7 +46,7 @@ class Writer(OutQueue):
     )  # fmt: skip
 
     def __init__(self, stream: trio.abc.SendStream, limits: OutputLimits, note: Callable[[], None]) -> None:
-        """`note` is called when a send begins to wait, when a producer has failed, and when the peer is gone."""
+        """`note` is called when the task begins to send, when it or a producer fails, and when the peer is gone."""
         super().__init__()
         self._stream = stream
         self._send_nowait = nowait_sender(stream)
@@ -141,29 +141,34 @@ class Writer(OutQueue):
 
         Raises nothing: a failure is noted, as one of the task's.
         """
-        send = self._send_nowait
         turns = _SENDS_AT_ONCE
-        while self._items and send is not None and turns and not (self._in_flight or self.first_source):
-            turns -= 1
-            data = self.take(self._limits.ac_out_buffer_size)
-            try:
-                sent = send(data)
-            except trio.BusyResourceError:  # somebody else sends on our stream: the task will find that out, and fail
-                sent = 0
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
-                self.lose(peer_gone=True)
-                break
-            except Exception as exc:
-                self._crash(exc)
-                break
-            self.queued_bytes -= sent
-            self.sent_bytes += sent
-            if self._progress is not None:
-                self._progress.unpark_all()
-            if sent < len(data):
-                self.put_first(memoryview(data)[sent:])
-                break
+        try:
+            while self._items and self._send_nowait and turns and not (self._in_flight or self.first_source):
+                turns -= 1
+                data = self.take(self._limits.ac_out_buffer_size)
+                self._in_flight = len(data)
+                sent = _sent_by(self._send_nowait, data)
+                self._in_flight = 0
+                self.queued_bytes -= sent
+                self.sent_bytes += sent
+                if sent < len(data):
+                    self._put_back(memoryview(data)[sent:])
+                    break
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self._in_flight = 0
+            self.lose(peer_gone=True)
+        except Exception as exc:
+            self._in_flight = 0
+            self._crash(exc)
+        if self._progress is not None:
+            self._progress.unpark_all()
         return bool(self._items or self._dropped)
+
+    def _put_back(self, rest: Data) -> None:
+        if self.lost:
+            self.queued_bytes = 0
+        else:
+            self.put_first(rest)
 
     # ------------------------------------------------------------------ the task
 
@@ -207,7 +212,7 @@ class Writer(OutQueue):
                 raise rest from None
         finally:
             self._ended = True
-            self._tell_progress()
+            self.lose()  # nobody sends any more
 
     def _crash(self, exc: BaseException) -> None:
         self.crash = exc
@@ -280,3 +285,17 @@ class Writer(OutQueue):
             self._in_flight = 0
         self.sent_bytes += len(data)
         self._tell_progress()
+
+
+def _sent_by(send: NowaitSender, data: Data) -> int:
+    """How many bytes of `data` were sent at once."""
+    try:
+        sent = send(data)
+    except (
+        trio.WouldBlock,
+        trio.BusyResourceError,
+    ):  # if somebody else is sending, the task will find that out, and fail
+        return 0
+    if type(sent) is not int or not 0 <= sent <= len(data):
+        raise TypeError(f"send_nowait() returns how many bytes were sent; got {sent!r}")
+    return sent

@@ -880,6 +880,19 @@ async def test_addresses_and_scheme(transport: str, scheme: str) -> None:
         assert told == [(tcp.socket.getsockname(), tcp.socket.getpeername(), scheme)] * 2
 
 
+@pytest.mark.parametrize(("transport", "scheme"), [("TCP", "http"), ("TLS", "https")])
+async def test_the_scheme_is_the_same_after_an_upgrade(transport: str, scheme: str) -> None:
+    async def app(request: Request) -> None:
+        await (await request.upgrade("echo")).send_all(request.scheme.encode())
+
+    async with over(transport, app) as (stream, _):
+        await stream.send_all(get("/", "Connection: upgrade", "Upgrade: echo"))
+        received = b""
+        while data := await stream.receive_some():
+            received += data
+        assert received.partition(b"\r\n\r\n")[2] == scheme.encode()
+
+
 def has_ipv6() -> bool:
     try:
         with socket.socket(socket.AF_INET6) as sock:

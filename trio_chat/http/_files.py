@@ -138,7 +138,8 @@ class _Pieces(AsyncIterator[bytes]):
     def __init__(self, file: io.FileIO, part: range) -> None:
         self._file = file
         self._at, self._end = part.start, part.stop
-        self._buffer = bytearray(min(len(part), _PIECE_BYTES))
+        self._buffer = bytearray()  # to read into, if that can be done without a thread
+        self._needs_threads = _NOWAIT is None
 
     async def __anext__(self) -> bytes:
         size = min(self._end - self._at, _PIECE_BYTES)
@@ -154,11 +155,13 @@ class _Pieces(AsyncIterator[bytes]):
 
     def _cached(self, fd: int, size: int) -> bytes:
         """As much of the next `size` bytes as is in memory; none if nothing is, or the system cannot tell."""
-        if _NOWAIT is None:
+        if _NOWAIT is None or self._needs_threads:
             return b""
+        self._buffer = self._buffer or bytearray(size)
         try:
             count = os.preadv(fd, [memoryview(self._buffer)[:size]], self._at, _NOWAIT)
-        except OSError:  # it would block, or the file system does not know
+        except OSError as exc:
+            self._needs_threads = exc.errno != errno.EAGAIN  # the file system cannot tell
             return b""
         return bytes(memoryview(self._buffer)[:count])
 

@@ -207,8 +207,9 @@ class HTTPRequestHandler(AsyncChat):
 
     def _is_logged(self) -> bool:
         """Whether somebody wants to know what becomes of a request."""
-        ours = HTTPRequestHandler.log_request
-        return access_logger.isEnabledFor(logging.INFO) or getattr(self.log_request, "__func__", None) is not ours
+        return (
+            access_logger.isEnabledFor(logging.INFO) or getattr(self.log_request, "__func__", None) is not _log_request
+        )
 
     def _refuse(self, refusal: HTTPError, received: bytes) -> None:
         """Answer what is no request, of which `received` has come, and close."""
@@ -245,6 +246,9 @@ class HTTPRequestHandler(AsyncChat):
 
     def _mid_request(self) -> bool:
         return any(data.strip(b"\r\n") for data in self.incoming)
+
+
+_log_request = HTTPRequestHandler.log_request  # which somebody may replace
 
 
 def _never() -> bool:

@@ -8,8 +8,7 @@ second Host, and merges trailers into the header fields; and it knows a list of 
 checks beside it would be as many as the expressions here, which are the RFC's own rules and need nothing compiled.
 
 One match says whether a head is valid, and one search finds the few fields that the server itself has to know. The
-others become objects when the application looks at them: for the ten fields of a browser that would cost more than the
-rest (`tests/benchmarks/http_head.py`).
+others become objects when the application looks at them (`tests/benchmarks/http_head.py` has what that costs).
 
 No expression can backtrack: every repetition is possessive and is followed by something that it cannot contain.
 """

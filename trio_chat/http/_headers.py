@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import TypeAlias
 
 #: What a response's header fields can be given as.
@@ -30,7 +31,7 @@ class Headers(Mapping[str, str]):
 
     def __init__(self, fields: HeadersLike = ()) -> None:
         """Raises TypeError or ValueError for a name that is no token, or a value with CR, LF, NUL or such."""
-        self._lines: dict[str, list[str]] | None = None  # these two are made when somebody asks
+        self._lines: Mapping[str, Sequence[str]] | None = None  # these two are made when somebody asks
         self._encoded: str | None = None
         self._pairs: list[tuple[str, str]]
         if isinstance(fields, Headers):
@@ -79,13 +80,15 @@ class Headers(Mapping[str, str]):
             self._encoded = "".join([f"{name}: {value}\r\n" for name, value in self._pairs])
         return self._encoded
 
-    def lines(self) -> Mapping[str, list[str]]:
+    def lines(self) -> Mapping[str, Sequence[str]]:
         """The values of all lines of each name, which is in lower case."""
-        if (lines := self._lines) is None:
-            lines = self._lines = {}
+        if self._lines is None:
+            lines: dict[str, tuple[str, ...]] = {}
             for name, value in self._pairs:
-                lines.setdefault(name.lower(), []).append(value)
-        return lines
+                key = name.lower()
+                lines[key] = (*lines.get(key, ()), value)
+            self._lines = MappingProxyType(lines)
+        return self._lines
 
     def __getitem__(self, name: str) -> str:
         if (lines := self.lines().get(name.lower())) is None:

@@ -53,7 +53,8 @@ class Request:
         host: the host, and port if there is one, that the client asked for: of a target in absolute form, or the field
             Host; empty if an HTTP/1.0 client did not say.
         client: the address of the client, as `socket.getpeername()` gives it; None if the stream has no socket.
-        server: the address at which it has reached us, likewise.
+        server: the address at which it has reached us, likewise; also None if nobody asks before the connection is
+            closed.
         scheme: "http", or "https" over TLS.
         taken_over: whether the application has taken the connection over, by `upgrade` or `take_over`.
         upgraded: whether it was by `upgrade`.
@@ -107,7 +108,10 @@ class Request:
 
     @property
     def scheme(self) -> str:
-        return "https" if isinstance(self._connection.stream, trio.SSLStream) else "http"
+        stream: object = self._connection.stream
+        while stream is not None and not isinstance(stream, trio.SSLStream):
+            stream = getattr(stream, "transport_stream", None)  # as of one that has been taken over
+        return "http" if stream is None else "https"
 
     # ------------------------------------------------------------------ the body
 

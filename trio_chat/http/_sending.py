@@ -94,7 +94,12 @@ class Outgoing:
         response = self.response
         if not isinstance(response.body, bytes) or response.has_to_be_closed:
             return False
-        self.push()
+        try:
+            self.push()
+        except BaseException as exc:
+            if not self._break_off(exc):
+                raise
+            return True
         return self._chat.queued_bytes <= self._chat.high_water_bytes
 
     async def send(self) -> None:
@@ -114,19 +119,25 @@ class Outgoing:
                     with self._noticing_that_the_client_is_gone():
                         await self._chat.drain()
         except BaseException as exc:
-            if not self.begun:
+            if not self._break_off(exc):
                 raise
-            self.closes = True
-            self.cut_off = response.length is None and not self._chunked
-            if not is_failure(exc):
-                raise
-            if error := http_error_of(exc):  # it is too late for that; the client is to blame, or knows by now
-                logger.info("the answer to %s was cut off: %s", self._request, error)
-            elif not self.gone:
-                logger.exception("the answer to %s was cut off", self._request)
         finally:
             if response.has_to_be_closed:
                 await self._close()
+
+    def _break_off(self, exc: BaseException) -> bool:
+        """Cut the response off, because of `exc`. Returns whether that is all there is to be done about it."""
+        if not self.begun:
+            return False
+        self.closes = True
+        self.cut_off = self.response.length is None and not self._chunked
+        if not is_failure(exc):
+            return False
+        if error := http_error_of(exc):  # it is too late for that; the client is to blame, or knows by now
+            logger.info("the answer to %s was cut off: %s", self._request, error)
+        elif not self.gone:
+            logger.error("the answer to %s was cut off", self._request, exc_info=exc)
+        return True
 
     async def _close(self) -> None:
         try:
@@ -185,27 +196,31 @@ class Outgoing:
         if response.length is None and response.has_content:
             self._chunked = not is_http_1_0
             self.closes = is_http_1_0
-        if "close" in options or not self._may_go_on():
+        may_go_on, self._may_go_on = self._may_go_on, _asked_already  # not kept: whose method it is keeps us
+        if "close" in options or not may_go_on():
             self.closes = True
         option = "close" if self.closes else "keep-alive" if is_http_1_0 else ""
         if options:
             option = _joined(option, options)
-        beginning = _beginning(response.status, fields.encode(), option, None if is_dated else int(time.time()))
+        general = _general_fields(option, None if is_dated else int(time.time()))
         if self._chunked:
             framing = "Transfer-Encoding: chunked\r\n"
         elif response.length is not None and response.has_content:
             framing = f"Content-Length: {response.length}\r\n"
         else:  # RFC 9110, section 15.3.6; 204 and 304 have none: section 8.6
             framing = "Content-Length: 0\r\n" if response.status == HTTPStatus.RESET_CONTENT else ""
-        return f"{beginning}{framing}\r\n".encode("latin-1")
+        return f"{status_line(response.status)}{fields.encode()}{general}{framing}\r\n".encode("latin-1")
 
 
-@lru_cache(maxsize=256)
-def _beginning(status: int, field_lines: str, option: str, second: int | None) -> str:
-    """What a response has in common with most of those that are sent in the same second."""
+@lru_cache(maxsize=16)
+def _general_fields(option: str, second: int | None) -> str:
+    """Date and Connection: what a response has in common with the others of the same second."""
     date = "" if second is None else f"Date: {http_date(second)}\r\n"  # RFC 9110, section 6.6.1
-    connection = f"Connection: {option}\r\n" if option else ""
-    return f"{status_line(status)}{field_lines}{date}{connection}"
+    return f"{date}Connection: {option}\r\n" if option else date
+
+
+def _asked_already() -> bool:
+    return False
 
 
 def _joined(ours: str, given: Iterable[str]) -> str:
