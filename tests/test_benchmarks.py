@@ -130,13 +130,74 @@ def test_bars_of_what_was_not_to_be_measured_are_left_out() -> None:
     assert bars.verdicts([of(rounds("ours", 1))], [Bar("idle", "hello", 1.0), Bar("http", "file", 1.0)]) == []
 
 
-def test_the_projects_bars_are_of_cases_that_there_are() -> None:
-    from benchmarks.framing import CASES as FRAMING_CASES
-    from benchmarks.http_cases import CASES as HTTP_CASES
+@pytest.mark.parametrize(
+    ("bar", "rounds_failed"),
+    [
+        (Bar("http", "hello", 1.0, "theirs", "ours"), 1),
+        (Bar("http", "hello", 1000.0, None, "ours"), 1),
+        (Bar("http", "hello", 1.0, "theirs", "ours"), 3),
+        (Bar("http", "hello", 1000.0, None, "ours"), 3),
+        (Bar("http", "hello", 1.0, "nobody", "ours"), 3),
+    ],
+)
+def test_who_fails_in_any_round_meets_no_bar(bar: Bar, rounds_failed: int) -> None:
+    ours = rounds("ours", 200, 200, 200)[rounds_failed:]
+    ours += [Sample("hello", "ours", number, failure="LoadFailed") for number in range(rounds_failed)]
+    (verdict,) = bars.verdicts([of([*ours, *rounds("theirs", 100, 100, 100)])], [bar])
+    assert verdict.met is False
+    assert f"FAILED ({rounds_failed} of 3 rounds)" in tables.bars_as_text([verdict])
+    assert f"FAILED ({rounds_failed} of 3 rounds)" in tables.bars_as_markdown([verdict])
 
-    known = {"framing": set(FRAMING_CASES), "http": set(HTTP_CASES)}
+
+def test_a_bar_is_not_measured_if_only_the_other_one_has_failed() -> None:
+    theirs = Sample("hello", "theirs", 0, failure="ImportError")
+    (verdict,) = bars.verdicts([of([*rounds("ours", 1), theirs])], [Bar("http", "hello", 1.0, "theirs", "ours")])
+    assert verdict.met is None
+    assert "not measured" in tables.bars_as_text([verdict])
+
+
+@pytest.mark.parametrize(
+    ("value", "bound", "shown"),
+    [(0.996, 1.0, "0.996"), (0.99996, 1.0, "0.99996"), (1.0, 1.0, "1.00"), (1.31, 1.0, "1.31"), (25.04, 25, "25.04")],
+)
+def test_what_misses_a_bar_does_not_look_as_if_it_met_it(value: float, bound: float, shown: str) -> None:
+    assert tables.number(value, bound) == shown
+
+
+def test_bars_in_markdown() -> None:
+    both = of([*rounds("ours", 99.6, 99.6), *rounds("theirs", 100, 100)])
+    verdicts = bars.verdicts([both], [Bar("http", "hello", 1.0, "theirs", "ours")])
+    last = tables.bars_as_markdown(verdicts).splitlines()[-1]
+    assert last == "| http: hello | ours | ≥ 1 x theirs | 0.996 | 0.996 … 0.996 | 2 | NOT MET |"
+
+
+def test_the_projects_bars_are_of_what_there_is() -> None:
+    from benchmarks.__main__ import BENCHMARKS
+
     for bar in bars.BARS:
-        assert bar.case in known.get(bar.benchmark, {"an idle connection", "import"})
+        benchmark = BENCHMARKS[bar.benchmark]
+        assert bar.case in benchmark.cases
+        assert bar.contestant in benchmark.contestants
+        assert bar.versus is None or bar.versus in benchmark.contestants
+
+
+@pytest.mark.parametrize(("what", "status"), [("http", wrk.MISSING), ("framing", None)])
+def test_wrk_is_looked_for_before_anything_starts(
+    what: str, status: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from benchmarks import __main__ as program
+
+    started: list[object] = []
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(program, "run_all", lambda *plan: started.append(plan))
+    if status is None:
+        program.main([what])
+        assert started
+    else:
+        with pytest.raises(SystemExit) as caught:
+            program.main([what])
+        assert caught.value.code == status
+        assert not started
 
 
 def test_table() -> None:
@@ -163,7 +224,7 @@ def test_growth_is_of_the_largest_sizes() -> None:
     cases = [f"lines: {size} KiB" for size in (1, 2, 4, 8)]
     samples = [Sample(case, "ours", 0, value) for case, value in zip(cases, (5.0, 6.0, 12.0, 24.0), strict=True)]
     samples += [Sample(case, "theirs", 0, value) for case, value in zip(cases, (1.0, 4.0, 16.0), strict=False)]
-    samples += [Sample(cases[3], "theirs", 0, failure="TooSlow: half as much took a minute")]
+    samples += [Sample(cases[3], "theirs", 0, failure="TooSlow: skipped")]
     grown = of(samples, cases=cases)
     assert grown.kinds() == {"lines": cases}
     assert tables.as_text(grown).splitlines()[3:6] == [

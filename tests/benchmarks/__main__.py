@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import signal
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from . import bars, machine, results as kept, tables
+from . import bars, machine, results as kept, tables, wrk
 from .benchmark import Benchmark, Plan
 from .framing import FRAMING
 from .growth import GROWTH
@@ -66,6 +67,8 @@ def main(arguments: Sequence[str]) -> None:
             plans = planned(options)
         except ValueError as exc:
             parser.error(str(exc))
+        if any(benchmark.seconds for benchmark, _ in plans) and shutil.which("wrk") is None:
+            sys.exit(wrk.MISSING)
         run_all(plans, directory, arguments)
 
 

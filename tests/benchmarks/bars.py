@@ -26,8 +26,11 @@ class Verdict(NamedTuple):
     bar: Bar
     #: The ratios of the rounds, or the figures of an absolute bar; None if there are none.
     spread: Spread | None
-    #: None if that cannot be said.
+    #: None if that cannot be said: there is nothing to compare with.
     met: bool | None
+    #: In how many of its rounds the contestant has failed: if in any, the bar is not met.
+    failed: int = 0
+    rounds: int = 0
 
 
 def _framing(contestant: str) -> list[Bar]:
@@ -52,11 +55,21 @@ BARS = [
 
 
 def verdict(bar: Bar, results: Results) -> Verdict:
+    failed = len(results.failures(bar.case, bar.contestant))
+    rounds = failed + len(results.values(bar.case, bar.contestant))
     if bar.versus is None:
         spread = results.spread(bar.case, bar.contestant)
-        return Verdict(bar, spread, None if spread is None else spread.median <= bar.bound)
-    spread = results.advantage(bar.case, bar.contestant, bar.versus)
-    return Verdict(bar, spread, None if spread is None else spread.median >= bar.bound)
+        met = None if spread is None else spread.median <= bar.bound
+    else:
+        spread = results.advantage(bar.case, bar.contestant, bar.versus)
+        met = None if spread is None else spread.median >= bar.bound
+    return Verdict(bar, spread, False if failed else met, failed, rounds)
+
+
+def bound_of(benchmark: str, case: str, contestant: str, versus: str | None = None) -> float | None:
+    """The bound of such a bar, if there is one."""
+    wanted = (benchmark, case, contestant, versus)
+    return next((bar.bound for bar in BARS if (bar.benchmark, bar.case, bar.contestant, bar.versus) == wanted), None)
 
 
 def verdicts(all_results: Iterable[Results], bars: Iterable[Bar] = BARS) -> list[Verdict]:

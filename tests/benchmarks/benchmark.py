@@ -28,6 +28,7 @@ class Benchmark:
     rounds: int
     notes: str
     run: Callable[[Plan], Iterator[Sample]]
+    #: How long wrk runs for one figure; 0 if it is not used.
     seconds: int = 0
     subjects: Sequence[str] = ("trio_chat",)
 

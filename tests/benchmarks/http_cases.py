@@ -12,7 +12,7 @@ KIB = 1024
 MIB = 1024 * KIB
 HELLO = b"Hello, world!"
 DEPTH = 16
-#: Many small requests, or a few large ones at a time: 64 times 10 MB would measure the cache.
+#: Connections: many for small requests, few for large ones, which are in memory all at once.
 MANY, FEW = 64, 8
 
 #: With Host, which wrk adds, these are ten.

@@ -14,13 +14,13 @@ from .cores import pinned
 from .http_cases import HELLO
 from .measure import Figure, rotated, sample
 from .results import Sample
-from .server import HOST, PROGRAMS, Program, Server
+from .server import HOST, PROGRAMS, SERVERS, Program, Server
 
-WARM_UP = 500  # what a server allocates once, and what lay about in its heap, is gone after so many
+WARM_UP = 500  # so that what a server allocates but once is not counted
 CONNECTIONS = 4000
 _SETTLE_SECONDS = 0.5
-#: Not Waitress: it looks at all connections whenever one of them has something, and so many would take it a minute.
-CONTESTANTS = [name for name in PROGRAMS if name != "waitress"]
+#: Not Waitress: whenever one of its connections has something it looks at all of them.
+CONTESTANTS = [name for name in SERVERS if name != "waitress"]
 _REQUEST = f"GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
 
 

@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from importlib import metadata
@@ -33,6 +34,8 @@ def about(arguments: Sequence[str]) -> dict[str, Any]:
 
 
 def _version(distribution: str) -> str | None:
+    if distribution == "pyasynchat" and "asynchat" in sys.stdlib_module_names:
+        return "standard library"  # which is what is imported there, whatever else is installed
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:

@@ -38,9 +38,12 @@ class Program(NamedTuple):
     arguments: Sequence[str] = ()
 
 
+#: The same server without its own transport: what that is worth.
+ON_TRIO_SOCKETS = "trio_chat-trio-sockets"
 PROGRAMS = {
     "bare": Program("bare_server"),
     "trio_chat": Program("trio_chat_server"),
+    ON_TRIO_SOCKETS: Program("trio_chat_server", ["--trio-sockets"]),
     "uvicorn-uvloop": Program("uvicorn_server", ["httptools", "uvloop"]),
     "uvicorn-httptools": Program("uvicorn_server", ["httptools", "asyncio"]),
     "uvicorn-h11": Program("uvicorn_server", ["h11", "asyncio"]),
@@ -50,6 +53,7 @@ PROGRAMS = {
     "granian": Program("granian_server"),
     "waitress": Program("waitress_server"),
 }
+SERVERS = [name for name in PROGRAMS if name != ON_TRIO_SOCKETS]
 
 
 def free_port() -> int:
@@ -106,7 +110,7 @@ class Server:
 
     def cpu_seconds(self) -> float:
         """What they have used of the processor so far."""
-        ticks = [sum(map(int, _stat(pid)[11:13])) for pid in self._processes()]
+        ticks = [sum(map(int, stat[11:13])) for stat in self._processes().values()]
         return sum(ticks) / _TICKS
 
     def wait_until_idle(self) -> None:
@@ -119,13 +123,13 @@ class Server:
             if used - before <= 2 / _TICKS:
                 break
 
-    def _processes(self) -> list[int]:
-        """The process and all that it has started: they are of one session."""
-        found = []
+    def _processes(self) -> dict[int, list[str]]:
+        """The process and all that it has started, which are of one session; `_stat` of each."""
+        found = {}
         for entry in os.scandir("/proc"):
             try:
-                if entry.name.isdigit() and int(_stat(int(entry.name))[3]) == self._process.pid:
-                    found.append(int(entry.name))
+                if entry.name.isdigit() and int((stat := _stat(int(entry.name)))[3]) == self._process.pid:
+                    found[int(entry.name)] = stat
             except (FileNotFoundError, ProcessLookupError):
                 pass  # it has ended meanwhile
         return found

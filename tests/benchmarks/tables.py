@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .bars import Verdict
+from .bars import Verdict, bound_of
 from .results import Results, Spread
 
 _MET = {True: "met", False: "NOT MET", None: "not measured"}
 
 
-def number(value: float) -> str:
-    """Three digits or more."""
-    if value >= 100:
-        return f"{value:,.0f}"
-    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+def number(value: float, bound: float | None = None) -> str:
+    """Three digits or more: so many that it is seen on which side of the bound it is."""
+    digits = 0 if value >= 100 else 1 if value >= 10 else 2
+    if bound is not None:
+        while _side(round(value, digits), bound) != _side(value, bound):
+            digits += 1
+    return f"{value:,.{digits}f}"
+
+
+def _side(value: float, bound: float) -> int:
+    return (value > bound) - (value < bound)
 
 
 def as_text(results: Results) -> str:
@@ -49,9 +55,16 @@ def _head(results: Results, title: str, extras: Sequence[str]) -> list[str]:
 def _row(results: Results, case: str, name: str, title: str, extras: Sequence[str]) -> list[str]:
     spread = results.spread(case, name)
     figures = (
-        [why_not(results, case, name), ""] if spread is None else [number(spread.median), f"{spread.relative:.0%}"]
+        [why_not(results, case, name), ""]
+        if spread is None
+        else [number(spread.median, bound_of(results.name, case, name)), f"{spread.relative:.0%}"]
     )
-    ratios = ["" if subject == name else _ratio(results.advantage(case, subject, name)) for subject in results.subjects]
+    ratios = [
+        ""
+        if subject == name
+        else _ratio(results.advantage(case, subject, name), bound_of(results.name, case, subject, name))
+        for subject in results.subjects
+    ]
     observed = [results.extra(case, name, extra) for extra in extras]
     return [title, *figures, *ratios, *("" if extra is None else number(extra.median) for extra in observed)]
 
@@ -71,12 +84,12 @@ def why_not(results: Results, case: str, name: str) -> str:
     return next((failure.partition(":")[0] for failure in results.failures(case, name)), "")
 
 
-def _ratio(spread: Spread | None) -> str:
-    return "" if spread is None else f"{number(spread.median)} [{_range(spread)}]"
+def _ratio(spread: Spread | None, bound: float | None) -> str:
+    return "" if spread is None else f"{number(spread.median, bound)} [{_range(spread, bound)}]"
 
 
-def _range(spread: Spread) -> str:
-    return f"{number(spread.low)} … {number(spread.high)}"
+def _range(spread: Spread, bound: float | None) -> str:
+    return f"{number(spread.low, bound)} … {number(spread.high, bound)}"
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -103,10 +116,18 @@ def failures(results: Results) -> list[str]:
 
 def bars_as_text(verdicts: Sequence[Verdict]) -> str:
     rows = [["bar", "who", "to be", "is", "in", ""]]
-    for bar, spread, met in verdicts:
+    for verdict in verdicts:
+        bar, spread = verdict.bar, verdict.spread
         rounds = f"{spread.rounds} rounds" if spread else ""
-        rows.append([f"{bar.benchmark}: {bar.case}", bar.contestant, str(bar), _ratio(spread), rounds, _MET[met]])
+        figures = [_ratio(spread, bar.bound), rounds, _outcome(verdict)]
+        rows.append([f"{bar.benchmark}: {bar.case}", bar.contestant, str(bar), *figures])
     return "\n".join(_aligned(rows))
+
+
+def _outcome(verdict: Verdict) -> str:
+    if verdict.failed:
+        return f"FAILED ({verdict.failed} of {verdict.rounds} rounds)"
+    return _MET[verdict.met]
 
 
 # ---------------------------------------------------------------------- Markdown
@@ -118,7 +139,11 @@ def as_markdown(results: Results) -> str:
         tables = [[*map(_line, rows[:1]), _rule(rows[0]), *map(_line, rows[1:])] for rows in _layout(results)]
     else:
         tables = [_table_of_medians(results)]
-    parts = [f"**{results.title}**, {results.unit}. {results.notes}", *map("\n".join, tables)]
+    rounds = len({sample.round for sample in results.samples})
+    parts = [
+        f"**{results.title}**, {results.unit}, in {rounds} rounds. {results.notes}",
+        *map("\n".join, tables),
+    ]
     if reasons := failures(results):
         parts.append("\n".join(f"- {reason}" for reason in reasons))
     return "\n\n".join(parts)
@@ -138,17 +163,21 @@ def _table_of_medians(results: Results) -> list[str]:
 def _cell(results: Results, case: str, name: str, subject: str | None) -> str:
     if (spread := results.spread(case, name)) is None:
         return why_not(results, case, name)
+    median = number(spread.median, bound_of(results.name, case, name))
     if subject in (None, name) or (ratio := results.advantage(case, subject, name)) is None:
-        return number(spread.median)
-    return f"{number(spread.median)} ({number(ratio.median)})"
+        return median
+    return f"{median} ({number(ratio.median, bound_of(results.name, case, subject, name))})"
 
 
 def bars_as_markdown(verdicts: Sequence[Verdict]) -> str:
-    head = ["", "who", "to be", "is", "in its rounds", ""]
+    head = ["", "who", "to be", "is", "in its rounds", "rounds", ""]
     lines = [_line(head), _rule(head)]
-    for bar, spread, met in verdicts:
-        figures = ["", ""] if spread is None else [number(spread.median), _range(spread)]
-        lines.append(_line([f"{bar.benchmark}: {bar.case}", bar.contestant, str(bar), *figures, _MET[met]]))
+    for verdict in verdicts:
+        bar, spread = verdict.bar, verdict.spread
+        figures = ["", "", ""]
+        if spread is not None:
+            figures = [number(spread.median, bar.bound), _range(spread, bar.bound), str(spread.rounds)]
+        lines.append(_line([f"{bar.benchmark}: {bar.case}", bar.contestant, str(bar), *figures, _outcome(verdict)]))
     return "\n".join(lines)
 
 

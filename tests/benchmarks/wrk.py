@@ -1,4 +1,8 @@
-"""Load by wrk, and what it says about it."""
+"""Load by wrk, and what it says about it.
+
+What it prints as the latency of pipelined requests is of no use, and is to be left out: it takes the time of all that
+are sent together, and for some servers prints zero for all percentiles, or for the high ones only.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from typing import NamedTuple
 
 from .cores import pinned
 
+MISSING = "wrk is not installed: it is in the package wrk of Debian and others"
 _SCRIPTS = Path(__file__).parent / "lua"
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -30,6 +35,7 @@ class Load(NamedTuple):
 class Report(NamedTuple):
     requests: int
     requests_per_second: float
+    #: Latencies in seconds.
     p50: float
     p99: float
 
@@ -45,7 +51,7 @@ def run(url: str, load: Load, seconds: int, cores: set[int]) -> Report:
         with pinned(cores):
             result = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:
-        raise LoadFailed("wrk is not installed: it is in the package wrk of Debian and others") from None
+        raise LoadFailed(MISSING) from None
     if result.returncode:
         raise LoadFailed(f"wrk ended with {result.returncode}: {result.stderr.strip() or result.stdout.strip()}")
     return parse(result.stdout)

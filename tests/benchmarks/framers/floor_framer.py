@@ -1,4 +1,4 @@
-"""What Python could do at best: no limit, no change of terminator, no frame across chunks."""
+"""Splitting by hand, with the two calls and nothing else: no limit, no change of terminator, no frame across chunks."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The least that answers on Trio: no grammar, no limits, no timeouts.
 
 It receives until a blank line has come, or as many bytes as Content-Length says, and sends a canned answer; the file is
-in memory. It is no server: it is what Trio itself costs.
+in memory. It is no server: it is what Trio's sockets and streams cost.
 
 In tests/: `python -m benchmarks.servers.bare_server PORT`
 """

@@ -2,18 +2,22 @@
 
 Its access log is a logger's, which is asked at every request whether it is on: at Python's default level it is not.
 
-In tests/: `python -m benchmarks.servers.trio_chat_server PORT [--reuse-port]`
+With --trio-sockets it serves on Trio's own listeners and streams, instead of its own transport.
+
+In tests/: `python -m benchmarks.servers.trio_chat_server PORT [--reuse-port | --trio-sockets]`
 """
 
 from __future__ import annotations
 
 import sys
+from functools import partial
 
 import trio
 
-from trio_chat.http import FileResponse, HTTPError, Request, Response, serve
+from trio_chat import serve_listeners
+from trio_chat.http import FileResponse, HTTPError, HTTPRequestHandler, Request, Response, serve
 
-from .contents import HELLO, TEN_K, file
+from .contents import HELLO, HOST, TEN_K, file
 
 FILE = file()
 
@@ -36,10 +40,11 @@ async def app(request: Request) -> Response:
 
 
 async def main() -> None:
-    if "--reuse-port" in sys.argv:
-        await serve(app, int(sys.argv[1]), reuse_port=True)
+    port = int(sys.argv[1])
+    if "--trio-sockets" in sys.argv:
+        await serve_listeners(partial(HTTPRequestHandler, app=app), await trio.open_tcp_listeners(port, host=HOST))
     else:
-        await serve(app, int(sys.argv[1]))
+        await serve(app, port, reuse_port="--reuse-port" in sys.argv)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """uvicorn, with a parser and an event loop of its choice.
 
-access_log=False turns the access log off.
+access_log=False turns the access log off; it adds no Server field, and looks at no fields of proxies.
 
 In tests/: `python -m benchmarks.servers.uvicorn_server PORT [h11|httptools asyncio|uvloop]`
 """
@@ -26,5 +26,7 @@ if __name__ == "__main__":
         lifespan="off",
         access_log=False,
         log_level="warning",
+        proxy_headers=False,
+        server_header=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
     )
