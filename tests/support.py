@@ -58,6 +58,15 @@ class RecordingChat(AsyncChat):
         return [name for name, _ in self.calls]
 
 
+class Echo(RecordingChat):
+    """Answers each line with the same."""
+
+    def found_terminator(self) -> None:
+        line = self._get_data()
+        self.calls.append(("found", line))
+        self.push(line + b"\n")
+
+
 @asynccontextmanager
 async def talk(factory: Callable[[trio.abc.Stream], ChatT]) -> AsyncGenerator[tuple[ChatT, MemoryStream], None]:
     """Run a handler over memory streams; gives it and the client's end, which is closed at the end of the block.

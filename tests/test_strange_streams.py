@@ -9,16 +9,9 @@ from functools import partial
 import pytest
 import trio
 import trio.testing
-from support import CountingStream, MemoryListener, MemoryStream, RecordingChat, ask, receive_all
+from support import CountingStream, Echo, MemoryListener, MemoryStream, ask, receive_all
 
 from trio_chat import serve_listeners
-
-
-class Echo(RecordingChat):
-    def found_terminator(self) -> None:
-        line = self._get_data()
-        self.calls.append(("found", line))
-        self.push(line + b"\n")
 
 
 class AsyncEcho(Echo):

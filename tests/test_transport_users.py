@@ -13,7 +13,7 @@ import pytest
 import trio
 import trio.testing
 from sockets import connect, listening, tcp_pair, unix_pair
-from support import RecordingChat, ask, receive_all, receive_exactly
+from support import Echo, ask, receive_all, receive_exactly
 
 from trio_chat import AsyncChat, SocketListener, SocketStream, open_tcp_listeners, serve_listeners
 
@@ -117,13 +117,6 @@ async def test_it_is_an_async_iterable_of_chunks() -> None:
 
 
 # ---------------------------------------------------------------------- conversations, on either
-
-
-class Echo(RecordingChat):
-    def found_terminator(self) -> None:
-        line = self._get_data()
-        self.calls.append(("found", line))
-        self.push(line + b"\n")
 
 
 class AsyncEcho(Echo):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import support
 import trio
 import trio.testing
 from sockets import connect, fill, listening, noting_pair, talk_over_sockets, unix_pair
-from support import CountingStream, RecordingChat, ask, receive_exactly
+from support import CountingStream, ask, receive_exactly
 
 from trio_chat import SocketListener, SocketStream, serve_listeners
 
@@ -24,17 +25,12 @@ def all_tasks() -> set[trio.lowlevel.Task]:
     return set(found[count:])
 
 
-class Echo(RecordingChat):
+class Echo(support.Echo):
     """Echoes; knows the tasks there were when it was made."""
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         super().__init__(stream)
         self.tasks_before = all_tasks()
-
-    def found_terminator(self) -> None:
-        line = self._get_data()
-        self.calls.append(("found", line))
-        self.push(line + b"\n")
 
     @property
     def tasks(self) -> int:

@@ -195,11 +195,14 @@ class TerminatorBuffer(ChunkQueue):
 
     def drained(self) -> bool:
         """Whether the next step of the iteration would need more input. Then nothing that was fed is kept."""
-        if self._pos < len(self._chunk) or self._fed or length_hint(self._batch) or self._eof or self._found_at_once:
+        if length_hint(self._batch) or self._has_more():
             return False
-        self._chunk, self._pos = b"", 0
         self._batch, self._mark = _NOTHING, _START
         return True
+
+    def _has_more(self) -> bool:
+        """Whether there is something to be scanned, once the present batch is through."""
+        return self._pos < len(self._chunk) or self._found_at_once or self._next_chunk()
 
     @property
     def _found_at_once(self) -> bool:
@@ -238,7 +241,7 @@ class TerminatorBuffer(ChunkQueue):
             self.stop()
         while True:
             terminator = self._terminator
-            if self._pos == len(self._chunk) and not self._found_at_once and not self._next_chunk():
+            if not self._has_more():
                 self._mark = _START
                 return None
             self._mark = (

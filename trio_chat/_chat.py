@@ -178,12 +178,9 @@ class AsyncChat(Handler):
             TypeError: for what is not bytes-like.
             trio.ClosedResourceError: after `close` or `close_when_done`; see `closing`.
         """
-        if type(data) is not bytes:
-            data = as_bytes(data, "push()")
-        connection = self._connection
-        if not connection.open:
-            connection.check_open("push()")
-        connection.push(data)
+        data = as_bytes(data, "push()")
+        self._connection.check_open("push()")
+        self._connection.push(data)
 
     def push_with_producer(self, producer: Producer) -> None:
         """Queue everything that `producer` will give: it is asked for more whenever what came before has been sent.

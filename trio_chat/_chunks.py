@@ -35,9 +35,7 @@ class ChunkQueue:
         if self._eof:
             raise ValueError("no input can follow the end of file")
         if self._pos == len(self._chunk) and not self._fed:
-            self._chunk = data
-            self._chunks_begun += 1
-            self._pos = 0
+            self._start_chunk(data)
         elif data:
             if self._fed is None:
                 self._fed = deque()
@@ -74,8 +72,7 @@ class ChunkQueue:
         elif self._eof and self._held:
             self._rejoin()
         else:
-            self._chunk = b""  # nothing is kept while there is nothing to be scanned
-            self._pos = 0
+            self._start_chunk(b"")  # nothing is kept while there is nothing to be scanned
             self._fed = None
             return False
         return True

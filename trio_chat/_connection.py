@@ -111,8 +111,7 @@ class Connection(OutputSide):
 
     def wake_others(self) -> None:
         """Callbacks have taken input: that is of interest to who waits for the buffer to become shorter."""
-        if self.intake.turn is not None:
-            self.intake.wake()
+        self.intake.wake()
 
     # ------------------------------------------------------------------ the conversation
 

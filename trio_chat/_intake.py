@@ -146,8 +146,7 @@ class Intake:
             self.lost = True
         finally:
             self._receiving = False
-            if self.turn is not None:
-                self.wake()
+            self.wake()
         self.fresh = True
         if self.lost:
             self._note_loss()

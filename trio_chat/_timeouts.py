@@ -91,8 +91,7 @@ class Timeouts:
     def note_input(self) -> None:
         """A chunk has come: what has been due for want of it is not."""
         self._since = None
-        if self.due is not None:
-            self.drop_due()
+        self.drop_due()
 
     def note_activity(self) -> None:
         """Callbacks have run: whatever is waited for is waited for anew."""

@@ -96,8 +96,7 @@ class SocketStream(trio.abc.HalfCloseableStream):
             trio.BrokenResourceError: if the connection is broken.
             trio.ClosedResourceError: if this stream, or this side of it, is closed.
         """
-        if self._sending:
-            raise trio.BusyResourceError("another task is sending data on this stream")
+        self._check_not_sending()
         return self._send(data)
 
     def _send(self, data: bytes | bytearray | memoryview) -> int:
@@ -165,19 +164,21 @@ class SocketStream(trio.abc.HalfCloseableStream):
             self.socket.getsockopt(level, option, buffersize) if buffersize else self.socket.getsockopt(level, option)
         )
 
-    def _begin_sending(self) -> None:
+    def _check_not_sending(self) -> None:
         if self._sending:
             raise trio.BusyResourceError("another task is sending data on this stream")
+
+    def _begin_sending(self) -> None:
+        self._check_not_sending()
         _open_fd(self.socket)
         self._sending = True
 
     def _failure(self, exc: OSError) -> trio.ClosedResourceError | trio.BrokenResourceError:
         """What an error of the system is called on a stream."""
-        self_closed = self.socket.fileno() == _NO_FD
-        if self_closed or (self._eof_sent and exc.errno == errno.EPIPE):
-            return trio.ClosedResourceError(
-                "this stream is closed" if self_closed else "send_eof() has ended this side"
-            )
+        if self.socket.fileno() == _NO_FD:
+            return trio.ClosedResourceError("this stream is closed")
+        if self._eof_sent and exc.errno == errno.EPIPE:
+            return trio.ClosedResourceError("send_eof() has ended this side")
         return trio.BrokenResourceError(f"the connection is broken: {exc}")
 
 

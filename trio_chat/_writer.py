@@ -160,8 +160,7 @@ class Writer(OutQueue):
         except Exception as exc:
             self._in_flight = 0
             self._crash(exc)
-        if self._progress is not None:
-            self._progress.unpark_all()
+        self._tell_progress()
         return bool(self._items or self._dropped)
 
     def _put_back(self, rest: Data) -> None:
