@@ -25,7 +25,7 @@ from ._head import Head, parse_head
 from ._reader import BodyReader
 from ._request import Request
 from ._response import Response, response_to
-from ._sending import Outgoing
+from ._sending import Outgoing, never
 
 #: An application: takes a request, gives the response; None only if it has taken the connection over, or closed it.
 App: TypeAlias = Callable[[Request], Awaitable[Response | None]]
@@ -189,7 +189,7 @@ class HTTPRequestHandler(AsyncChat):
             self,
             Request(head, reader, self),
             reader,
-            may_go_on=self._may_go_on if keeps_alive(head) else _never,
+            may_go_on=self._may_go_on if keeps_alive(head) else never,
             log_request=self.log_request if self._is_logged() else None,
         )
         return exchange.run() if reader.complete else self._run_with_body(exchange, reader)
@@ -215,7 +215,7 @@ class HTTPRequestHandler(AsyncChat):
         """Answer what is no request, of which `received` has come, and close."""
         line = received.removeprefix(b"\r\n").partition(b"\r\n")[0]
         with_body = not line.startswith(b"HEAD ")
-        outgoing = Outgoing(self, response_to(refusal), None, may_go_on=_never, with_body=with_body)
+        outgoing = Outgoing(self, response_to(refusal), None, may_go_on=never, with_body=with_body)
         outgoing.push()
         self.close_when_done()
         text = line[:_MAX_LOGGED_BYTES].decode("latin-1")
@@ -249,10 +249,6 @@ class HTTPRequestHandler(AsyncChat):
 
 
 _log_request = HTTPRequestHandler.log_request  # which somebody may replace
-
-
-def _never() -> bool:
-    return False
 
 
 def _check_limits(handler: HTTPRequestHandler) -> None:

@@ -196,7 +196,7 @@ class Outgoing:
         if response.length is None and response.has_content:
             self._chunked = not is_http_1_0
             self.closes = is_http_1_0
-        may_go_on, self._may_go_on = self._may_go_on, _asked_already  # not kept: whose method it is keeps us
+        may_go_on, self._may_go_on = self._may_go_on, never  # not kept: whose method it is keeps us
         if "close" in options or not may_go_on():
             self.closes = True
         option = "close" if self.closes else "keep-alive" if is_http_1_0 else ""
@@ -219,7 +219,8 @@ def _general_fields(option: str, second: int | None) -> str:
     return f"{date}Connection: {option}\r\n" if option else date
 
 
-def _asked_already() -> bool:
+def never() -> bool:
+    """A `may_go_on`: the connection cannot, or that has been asked already."""
     return False
 
 
