@@ -1,7 +1,7 @@
 """The head's grammar: RFC 9112, sections 2 to 5, and RFC 9110, section 5. Every case under every split."""
 
 import pytest
-from http_talk import echo, get, say, the_answer
+from http_talk import echo, get, say, say_once, the_answer
 
 from trio_chat.http import Request, Response
 
@@ -297,3 +297,47 @@ async def test_empty_lines_without_a_request_are_not_answered(before: bytes, cou
     """RFC 9112, section 2.2: an empty line where a request line is expected is ignored, so no request has begun."""
     answers = await say(before + b"\r\n" * count)
     assert [answer.status for answer in answers] == ([200] if before else [])
+
+
+# ---------------------------------------------------------------- the same field lines again
+
+
+FIELDS = b"Host: a\r\nX-Note: 1\r\n\r\n"
+
+
+async def test_the_same_field_lines_mean_another_connection_in_http_1_0() -> None:
+    answers = await say(b"GET /1 HTTP/1.1\r\n" + FIELDS + b"GET /2 HTTP/1.0\r\n" + FIELDS, echo)
+    assert [answer.text for answer in answers] == ["GET /1 1.1 b''", "GET /2 1.0 b''"]
+    assert [answer.field("connection") for answer in answers] == [None, "close"]
+
+
+async def test_field_lines_without_a_host_are_right_in_http_1_0_only() -> None:
+    fields = b"X-Note: 2\r\n\r\n"
+    for _ in range(2):
+        assert (await the_answer(b"GET / HTTP/1.0\r\n" + fields)).status == 200
+        assert (await the_answer(b"GET / HTTP/1.1\r\n" + fields)).status == 400
+
+
+async def test_field_lines_that_are_refused_are_refused_every_time() -> None:
+    for _ in range(3):
+        assert (await the_answer(b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1, 2\r\n\r\n")).status == 400
+
+
+@pytest.mark.parametrize("size", [2047, 2048, 2049, 5000])
+async def test_field_lines_of_any_length_read_the_same_every_time(size: int) -> None:
+    fields = b"Host: a\r\nX-Long: "
+    fields += b"x" * (size - len(fields))
+
+    async def length(request: Request) -> Response:
+        return Response(200, f"{request.host} {len(request.headers['x-long'])}")
+
+    for _ in range(2):
+        assert (await the_answer(b"GET / HTTP/1.1\r\n" + fields + b"\r\n\r\n", length)).text == f"a {size - 17}"
+
+
+async def test_more_different_field_lines_than_are_kept_are_all_read_right() -> None:
+    async def note(request: Request) -> Response:
+        return Response(200, request.headers["x-note"])
+
+    requests = b"".join(b"GET / HTTP/1.1\r\nHost: a\r\nX-Note: %d\r\n\r\n" % number for number in range(600)) * 2
+    assert [answer.text for answer in await say_once(requests, note)] == [str(number) for number in range(600)] * 2

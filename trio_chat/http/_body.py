@@ -19,7 +19,7 @@ from collections.abc import Callable
 
 from .. import Terminator
 from ._errors import HTTPError
-from ._head import fields_of, is_fields
+from ._fields import fields_of, is_fields
 from ._headers import TCHARS, Headers
 
 _CRLF = b"\r\n"

@@ -8,6 +8,7 @@ import math
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from http import HTTPStatus
+from types import CoroutineType
 from typing import Protocol
 
 import trio
@@ -36,6 +37,8 @@ class Conversation(Protocol):
     @property
     def closing(self) -> bool: ...
     @property
+    def closing_when_idle(self) -> bool: ...
+    @property
     def queued_bytes(self) -> int: ...
     def push(self, data: bytes, /) -> None: ...
     async def drain(self) -> None: ...
@@ -43,63 +46,63 @@ class Conversation(Protocol):
     def abort(self) -> None: ...
     def close_when_done(self) -> None: ...
     def handle_request(self, request: Request) -> Awaitable[Response | None] | Response | None: ...
-    def log_request(self, entry: AccessEntry) -> None: ...
 
 
 class Exchange:
-    _outgoing: Outgoing | None = None
+    __slots__ = ("_began", "_chat", "_keeps_alive", "_log_request", "_outgoing", "_reader", "_request")
 
     def __init__(
         self,
         chat: Conversation,
         request: Request,
         reader: BodyReader,
-        *,
-        may_go_on: Callable[[], bool],
+        keeps_alive: bool,
         log_request: Callable[[AccessEntry], None] | None,
     ) -> None:
-        """`may_go_on`: whether the connection can after this request, as far as that does not depend on the answer.
+        """`keeps_alive`: whether the connection shall go on after this, as far as the request is concerned.
 
         `log_request`: None if nobody wants to know what becomes of it.
         """
         self._chat = chat
         self._request = request
         self._reader = reader
-        self._may_go_on = may_go_on
+        self._keeps_alive = keeps_alive
         self._log_request = log_request
-        self._began = trio.current_time() if log_request is not None else math.nan
+        self._outgoing: Outgoing | None = None
+        self._began = math.nan if log_request is None else trio.current_time()
 
     async def run(self) -> None:
         try:
-            await self._send(await self._ask_application())
+            try:
+                response = self._chat.handle_request(self._request)
+                if type(response) is CoroutineType or inspect.isawaitable(response):
+                    response = await response
+                if not isinstance(response, Response):
+                    response = self._without_response(response)
+                elif type(response).resolve is not Response.resolve:
+                    response = await self._resolved(response)
+            except BaseException as exc:
+                if not is_failure(exc):
+                    raise
+                response = self._answer_to(exc)
+            if (rest := self._begin_sending(response)) is not None:
+                await rest
         finally:
-            self._request.note_answered()
-            if self._outgoing is not None and self._outgoing.cut_off:
+            if (outgoing := self._outgoing) is None or not outgoing.begun:
+                self._request.note_answered()
+            elif outgoing.cut_off:
                 self._chat.abort()
             try:
                 if self._request.has_form:
-                    await self._request.aclose()
-            except Exception:
-                logger.exception("the files of %s could not be closed", self._request)
+                    await self._close_form()
             finally:
                 if self._log_request is not None:
                     log_with(self._log_request, self._entry())
 
-    async def _ask_application(self) -> Response:
-        try:
-            response = self._chat.handle_request(self._request)
-            if not isinstance(response, Response) and inspect.isawaitable(response):
-                response = await response
-            if isinstance(response, Response):
-                resolves = type(response).resolve is not Response.resolve
-                return await self._resolved(response) if resolves else response
-            if self._chat.closing:
-                return Response(500)  # which nobody gets
-            raise TypeError(f"an application gives a Response; got {response!r}")
-        except BaseException as exc:
-            if not is_failure(exc):
-                raise
-            return self._answer_to(exc)
+    def _without_response(self, given: object) -> Response:
+        if self._chat.closing:
+            return Response(500)  # which nobody gets
+        raise TypeError(f"an application gives a Response; got {given!r}")
 
     async def _resolved(self, response: Response) -> Response:
         try:
@@ -115,6 +118,20 @@ class Exchange:
         logger.error("no answer to %s %s from %s", request.method, request.target, request.client, exc_info=failure)
         return response_to(HTTPError(500))
 
+    def _begin_sending(self, response: Response) -> Awaitable[None] | None:
+        """Send the response, at once if that can be done. Returns what is left to be done, to be awaited."""
+        if self._chat.closing or not self._reader.complete:
+            return self._send(response)
+        outgoing = self._begin_outgoing(response)
+        if not outgoing.push_at_once():
+            return self._send_all(outgoing)
+        return self._end(outgoing) if outgoing.closes else None
+
+    def _begin_outgoing(self, response: Response) -> Outgoing:
+        with_body = self._request.method != "HEAD"
+        self._outgoing = Outgoing(self._chat, response, self._request, self._begin_answer, with_body)
+        return self._outgoing
+
     async def _send(self, response: Response) -> None:
         if not self._reader.complete and isinstance(response.body, bytes):  # one that streams may be made of the body
             try:
@@ -123,13 +140,12 @@ class Exchange:
                 response = response_to(refusal)
         if self._chat.closing:  # the application wanted no answer, has switched protocols, or the client is gone
             await response.aclose()
-            return
-        with_body = self._request.method != "HEAD"
-        outgoing = Outgoing(self._chat, response, self._request, may_go_on=self._can_go_on, with_body=with_body)
-        self._outgoing = outgoing
+        else:
+            await self._send_all(self._begin_outgoing(response))
+
+    async def _send_all(self, outgoing: Outgoing) -> None:
         try:
-            if not outgoing.push_at_once():
-                await outgoing.send()
+            await outgoing.send()
         except BaseException as exc:  # before its head was sent
             if not is_failure(exc):
                 raise
@@ -161,14 +177,15 @@ class Exchange:
             if failure.status != HTTPStatus.REQUEST_TIMEOUT:
                 raise
 
-    def _can_go_on(self) -> bool:
-        """Whether the connection can, as far as is known when the head of the response is sent."""
+    def _begin_answer(self) -> bool:
+        """The head of the response is sent. Returns whether the connection can go on, as far as is known by then."""
+        self._request.note_answered()
         reader = self._reader
         if not reader.complete:
             streams = self._outgoing is not None and not isinstance(self._outgoing.response.body, bytes)
             if not streams or not reader.is_wanted or reader.failure is not None:
                 return False
-        return self._may_go_on()
+        return self._keeps_alive and not self._chat.closing_when_idle
 
     async def _end(self, outgoing: Outgoing) -> None:
         """Drop what is left of the body behind a response that streams; close if the connection cannot go on."""
@@ -178,9 +195,17 @@ class Exchange:
         if not self._chat.closing and (outgoing.closes or not self._reader.complete):
             self._chat.close_when_done()
 
+    async def _close_form(self) -> None:
+        try:
+            await self._request.aclose()
+        except Exception:
+            logger.exception("the files of %s could not be closed", self._request)
+
     def _entry(self) -> AccessEntry:
         request, outgoing = self._request, self._outgoing
-        status, sent_bytes = (outgoing.status, outgoing.sent_bytes) if outgoing and outgoing.begun else (None, 0)
+        status, sent_bytes = (
+            (outgoing.response.status, outgoing.sent_bytes) if outgoing and outgoing.begun else (None, 0)
+        )
         if request.upgraded:
             status = HTTPStatus.SWITCHING_PROTOCOLS
         seconds = trio.current_time() - self._began

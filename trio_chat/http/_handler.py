@@ -20,12 +20,12 @@ from ._access_log import AccessEntry, access_logger, log_with
 from ._body import NO_BODY, Body, ChunkedBody, CountedBody
 from ._errors import HTTPError
 from ._exchange import Exchange
-from ._framing import body_length, check_routing, expects_continue, keeps_alive
-from ._head import Head, parse_head
+from ._fields import FieldLines
+from ._head import parse_head
 from ._reader import BodyReader
 from ._request import Request
 from ._response import Response, response_to
-from ._sending import Outgoing, never
+from ._sending import Outgoing
 
 #: An application: takes a request, gives the response; None only if it has taken the connection over, or closed it.
 App: TypeAlias = Callable[[Request], Awaitable[Response | None]]
@@ -80,13 +80,13 @@ class HTTPRequestHandler(AsyncChat):
     min_body_rate: float = 500.0
     write_timeout: float = 30.0
 
-    _reader: BodyReader | None = None  # of the request whose body is being received
-    _empty_lines = 0
-    _requests = 0
-
     def __init__(self, stream: trio.abc.Stream, app: App | None = None) -> None:
         super().__init__(stream)
         self._app = app
+        self._reader: BodyReader | None = None  # of the request whose body is being received
+        self._no_body = BodyReader(self, NO_BODY, expects_continue=False)  # of all requests without one
+        self._empty_lines = 0
+        self._requests = 0
 
     def handle_request(self, request: Request) -> Awaitable[Response | None] | Response | None:
         """Answer a request. Override it, with `def` or `async def`, if there is no application.
@@ -114,14 +114,16 @@ class HTTPRequestHandler(AsyncChat):
 
     def _hopeless(self, data: bytes) -> str:
         """Why the head of which `data` has come will never be one, if its end would not come by itself."""
-        if not self.incoming and data[0] not in _FIRST_BYTES:
+        if self.incoming:
+            if self.incoming[-1].endswith(b"\r"):
+                data = b"\r" + data
+        elif data[0] not in _FIRST_BYTES:
             return "this is no HTTP request"  # but, say, the first message of TLS
-        # As of someone who types into nc: the end of such a head would be waited for in vain.
-        if self.incoming and self.incoming[-1].endswith(b"\r"):
-            data = b"\r" + data
         rest = data.replace(b"\r\n", b"")
-        is_bare = _LF in rest or _CR in rest[: len(rest) - data.endswith(b"\r")]
-        return "lines end with CR LF (as with nc -C)" if is_bare else ""
+        if _LF not in rest and _CR not in rest[: len(rest) - data.endswith(b"\r")]:
+            return ""
+        # As of someone who types into nc: the end of such a head would be waited for in vain.
+        return "lines end with CR LF (as with nc -C)"
 
     def found_terminator(self) -> Reply:
         if self._reader is not None:
@@ -129,22 +131,23 @@ class HTTPRequestHandler(AsyncChat):
             return None
         data = self._get_data()
         try:
-            return self._found_head(data)
+            if not self._requests:
+                _check_limits(self)
+            if self._empty_lines or data[:2] in (b"\r\n", b""):
+                data = self._without_empty_lines(data)
+                if not data:
+                    return None
+            head = parse_head(data, self.max_target_bytes, self.max_fields)
+            fields = head[-1]
+            reader = self._no_body if fields.body_length == 0 else self._reader_of(fields)
         except HTTPError as refusal:
             self._refuse(refusal, data)
             return None
-
-    def _found_head(self, data: bytes) -> Reply:
-        if not self._requests:
-            _check_limits(self)
-        if self._empty_lines or not data or data.startswith(b"\r\n"):
-            data = self._without_empty_lines(data)
-            if not data:
-                return None
-        head = parse_head(data, max_target_bytes=self.max_target_bytes, max_fields=self.max_fields)
-        check_routing(head)
-        body = self._body_of(head)
-        return self._answer(head, BodyReader(self, body, expects_continue=expects_continue(head)))
+        self._requests += 1
+        keeps_alive = fields.keeps_alive and (self.max_requests is None or self._requests < self.max_requests)
+        log_request = self.log_request if self._is_logged() else None
+        exchange = Exchange(self, Request(head, reader, self), reader, keeps_alive, log_request)
+        return exchange.run() if reader.complete else self._run_with_body(exchange, reader)
 
     def _without_empty_lines(self, data: bytes) -> bytes:
         """The head without an empty line before it; nothing if two empty lines were taken for the end of one."""
@@ -156,22 +159,24 @@ class HTTPRequestHandler(AsyncChat):
             self._empty_lines = 0
         return head
 
-    def _body_of(self, head: Head) -> Body:
-        if (length := body_length(head)) == 0:
-            return NO_BODY
+    def _reader_of(self, fields: FieldLines) -> BodyReader:
         max_bytes = math.inf if self.max_body_bytes is None else self.max_body_bytes
+        length = fields.body_length
+        body: Body
         if length is None:
             # A line ends before it is a frame that is too long.
             max_line_bytes = _MAX_LINE_BYTES if self.max_frame_bytes is None else self.max_frame_bytes - 1
-            return ChunkedBody(
+            body = ChunkedBody(
                 max_bytes=max_bytes,
                 max_line_bytes=max_line_bytes,
                 max_overhead_bytes=self.max_chunk_overhead_bytes,
                 max_fields=self.max_fields,
             )
-        if length > max_bytes:
+        elif length <= max_bytes:
+            body = CountedBody(length)
+        else:
             raise HTTPError(413)
-        return CountedBody(length)
+        return BodyReader(self, body, expects_continue=fields.expects_continue)
 
     def _go_on_with(self, reader: BodyReader) -> None:
         """The terminator of a part of the body has come."""
@@ -183,17 +188,6 @@ class HTTPRequestHandler(AsyncChat):
 
     # ------------------------------------------------------------------ answering
 
-    def _answer(self, head: Head, reader: BodyReader) -> Awaitable[None]:
-        self._requests += 1
-        exchange = Exchange(
-            self,
-            Request(head, reader, self),
-            reader,
-            may_go_on=self._may_go_on if keeps_alive(head) else never,
-            log_request=self.log_request if self._is_logged() else None,
-        )
-        return exchange.run() if reader.complete else self._run_with_body(exchange, reader)
-
     async def _run_with_body(self, exchange: Exchange, reader: BodyReader) -> None:
         self._reader = reader
         self.set_terminator(reader.body.first_terminator())
@@ -201,9 +195,6 @@ class HTTPRequestHandler(AsyncChat):
             await exchange.run()
         finally:
             self._reader = None
-
-    def _may_go_on(self) -> bool:
-        return not self.closing_when_idle and (self.max_requests is None or self._requests < self.max_requests)
 
     def _is_logged(self) -> bool:
         """Whether somebody wants to know what becomes of a request."""
@@ -215,11 +206,13 @@ class HTTPRequestHandler(AsyncChat):
         """Answer what is no request, of which `received` has come, and close."""
         line = received.removeprefix(b"\r\n").partition(b"\r\n")[0]
         with_body = not line.startswith(b"HEAD ")
-        outgoing = Outgoing(self, response_to(refusal), None, may_go_on=never, with_body=with_body)
+        outgoing = Outgoing(self, response_to(refusal), None, lambda: False, with_body)
         outgoing.push()
         self.close_when_done()
         text = line[:_MAX_LOGGED_BYTES].decode("latin-1")
-        log_with(self.log_request, AccessEntry(self.peer, text, None, outgoing.status, outgoing.sent_bytes, 0.0))
+        log_with(
+            self.log_request, AccessEntry(self.peer, text, None, outgoing.response.status, outgoing.sent_bytes, 0.0)
+        )
 
     # ------------------------------------------------------------------ the rest of the contract
 

@@ -62,41 +62,39 @@ class Request:
 
     taken_over: bool = False
     upgraded: bool = False
-    _form: Form | None = None
     _content: bytes | None = None  # the whole body, once it has been read
 
     def __init__(self, head: Head, body: BodyReader, connection: Connection) -> None:
-        self.method: str = head.method
-        self.target: str = head.target
-        self._head = head
+        self.request_line: str
+        self.method: str
+        self.target: str
+        self.request_line, self.method, self.target, self._fields = head
         self._body = body
         self._connection = connection
+        self._form: Form | None = None
+        self._answered = False  # the response has begun
 
     # What is not asked for is not worked out.
 
     @cached_property
     def path(self) -> str:
-        return unquote(origin_form(self._head).partition("?")[0])
+        return unquote(origin_form(self.method, self.target).partition("?")[0])
 
     @cached_property
     def query(self) -> str:
-        return origin_form(self._head).partition("?")[2]
+        return origin_form(self.method, self.target).partition("?")[2]
 
     @property
     def http_version(self) -> str:
-        return "1.1" if self._head.minor_version else "1.0"
+        return self._fields.http_version
 
     @property
-    def request_line(self) -> str:
-        return self._head.request_line
-
-    @cached_property
     def headers(self) -> Headers:
-        return self._head.headers()
+        return self._fields.headers
 
     @property
     def host(self) -> str:
-        return authority_of(self._head)
+        return authority_of(self.target, self._fields.host)
 
     @property
     def client(self) -> Address | None:
@@ -249,7 +247,8 @@ class Request:
         self._check_body_is_read()
         if with_head and self._body.body.length != 0:
             raise RuntimeError("the head announces a body, and cannot be given again without it")
-        return await self._detach(b"", self._head.encode() if with_head else b"")
+        head = f"{self.request_line}{self._fields.text}\r\n\r\n" if with_head else ""
+        return await self._detach(b"", head.encode("latin-1"))
 
     def _check_body_is_read(self) -> None:
         if not self._body.complete:
@@ -257,7 +256,7 @@ class Request:
 
     async def _detach(self, answer: bytes, replay: bytes) -> trio.abc.Stream:
         self._check_body_is_read()
-        if self.taken_over or self._body.is_answered:
+        if self.taken_over or self._answered:
             raise RuntimeError("the request has been answered, or the connection taken over, already")
         self.taken_over = True
         try:
@@ -269,6 +268,7 @@ class Request:
 
     def note_answered(self) -> None:
         """The response has begun: it is too late for another, or for 100 Continue. The handler says so."""
+        self._answered = True
         self._body.is_answered = True
 
     def __repr__(self) -> str:

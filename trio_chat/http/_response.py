@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 Send: TypeAlias = Callable[[bytes], Awaitable[None]]
 
 _MIN_STATUS, _MAX_STATUS = 200, 599
-_WITHOUT_CONTENT = {HTTPStatus.NO_CONTENT, HTTPStatus.RESET_CONTENT, HTTPStatus.NOT_MODIFIED}
+#: Status codes of responses that cannot have a body: RFC 9110, sections 15.3.5, 15.3.6 and 15.4.5.
+WITHOUT_CONTENT = {HTTPStatus.NO_CONTENT, HTTPStatus.RESET_CONTENT, HTTPStatus.NOT_MODIFIED}
 # RFC 3986, section 2: what has a meaning in a URI, and what is percent-encoded already.
 _URI_CHARACTERS = "!#$%&'()*+,/:;=?@[]~"
 
@@ -59,8 +60,9 @@ class Response:
             raise ValueError(f"the status of a response is {_MIN_STATUS} to {_MAX_STATUS}; got {status!r}")
         if isinstance(body, str):
             body = body.encode()
-            content_type = _type_of_text(content_type or "text/plain")
-        fields = _with_type(content_type or "")
+            fields = _with_text_type(content_type or "text/plain")
+        else:
+            fields = _with_type(content_type or "")
         if headers != ():
             fields = Headers(headers).with_defaults(fields)
             self._length = _length_of(body, fields)
@@ -89,8 +91,17 @@ class Response:
 
     @property
     def has_content(self) -> bool:
-        """Whether a response of this status can have a body. RFC 9110, sections 15.3.5, 15.3.6 and 15.4.5."""
-        return self._status not in _WITHOUT_CONTENT
+        """Whether a response of this status can have a body."""
+        return self._status not in WITHOUT_CONTENT
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is there as a whole, and `aclose` does nothing."""
+        return isinstance(self._body, bytes) and type(self).aclose is Response.aclose
+
+    def parts(self) -> tuple[int, Headers, bytes | AsyncIterable[bytes], int | None]:
+        """Status, headers, body and length, for who needs them all."""
+        return self._status, self._headers, self._body, self._length
 
     async def resolve(self, request: Request) -> Response:
         """The response that is sent to this request: itself, unless that depends on the request.
@@ -105,11 +116,6 @@ class Response:
             await send(self._body)
             return
         await for_each(self._body, send)
-
-    @property
-    def has_to_be_closed(self) -> bool:
-        """Whether `aclose` does anything."""
-        return not isinstance(self._body, bytes) or type(self).aclose is not Response.aclose
 
     async def aclose(self) -> None:
         """Close the body, if there is something to be closed."""
@@ -160,17 +166,19 @@ def response_to(error: HTTPError) -> Response:
     return Response(error.status, body, error.headers, content_type="text/plain; charset=utf-8")
 
 
-@lru_cache
-def _type_of_text(content_type: str) -> str:
-    if content_type.startswith("text/") and "charset" not in content_type.lower():
-        return f"{content_type}; charset=utf-8"  # a browser would guess, and wrong
-    return content_type
+# The header fields of most responses; they are shared, being immutable.
 
 
 @lru_cache
 def _with_type(content_type: str) -> Headers:
-    """The header fields of most responses; they are shared, being immutable."""
     return Headers({"Content-Type": content_type} if content_type else ())
+
+
+@lru_cache
+def _with_text_type(content_type: str) -> Headers:
+    if content_type.startswith("text/") and "charset" not in content_type.lower():
+        content_type = f"{content_type}; charset=utf-8"  # a browser would guess, and wrong
+    return _with_type(content_type)
 
 
 def _length_of(body: object, fields: Headers) -> int | None:

@@ -14,15 +14,14 @@ import trio
 
 from ._dates import http_date
 from ._failures import http_error_of, is_failure
-from ._headers import elements_of
+from ._headers import Headers, Prepared, elements_of
 from ._request import Request
-from ._response import Response
+from ._response import WITHOUT_CONTENT, Response
 from ._status import status_line
 
 logger = logging.getLogger("trio_chat.http")
 
 _OURS = ("content-length", "connection")  # what was given is put together with what is to be said
-_SPECIAL = frozenset(("date", *_OURS))
 _COPIED_BYTES = 16384  # so much is copied behind its head sooner than queued by itself
 
 
@@ -60,39 +59,32 @@ class Outgoing:
     _chunked = False
 
     def __init__(
-        self, chat: Chat, response: Response, request: Request | None, *, may_go_on: Callable[[], bool], with_body: bool
+        self, chat: Chat, response: Response, request: Request | None, begin: Callable[[], bool], with_body: bool
     ) -> None:
-        """`may_go_on`: whether the connection can, after this; asked when the head is sent."""
+        """`begin` is called when the head is sent, once; it says whether the connection can go on after this."""
         self._chat = chat
         self.response = response
         self._request = request
-        self._may_go_on = may_go_on
-        self._with_body = with_body and response.has_content
-
-    @property
-    def status(self) -> int:
-        return self.response.status
+        self._begin = begin
+        self._with_body = with_body
 
     def push(self) -> None:
         """Push the head, and the body if that is bytes."""
         self.begun = True
-        if self._request is not None:
-            self._request.note_answered()
-        body = self.response.body
-        if not self._with_body or not isinstance(body, bytes):
-            self._chat.push(self._head())
-            return
-        self.sent_bytes = len(body)
-        if self.sent_bytes > _COPIED_BYTES:
-            self._chat.push(self._head())
-            self._chat.push(body)
-        else:
-            self._chat.push(self._head() + body)
+        status, fields, body, length = self.response.parts()
+        data = self._head(status, fields, length)
+        if isinstance(body, bytes) and self._with_body and status not in WITHOUT_CONTENT:
+            self.sent_bytes = len(body)
+            if self.sent_bytes <= _COPIED_BYTES:
+                data += body
+            else:
+                self._chat.push(data)
+                data = body
+        self._chat.push(data)
 
     def push_at_once(self) -> bool:
         """Push it all, if that is all there is to be done; False if it takes `send`."""
-        response = self.response
-        if not isinstance(response.body, bytes) or response.has_to_be_closed:
+        if not self.response.is_whole:
             return False
         try:
             self.push()
@@ -109,7 +101,7 @@ class Outgoing:
         """
         response = self.response
         try:
-            if self._with_body and not isinstance(response.body, bytes):
+            if self._with_body and response.has_content and not isinstance(response.body, bytes):
                 await response.write_to(self._send_piece)
                 self._end()
             else:
@@ -122,7 +114,7 @@ class Outgoing:
             if not self._break_off(exc):
                 raise
         finally:
-            if response.has_to_be_closed:
+            if not response.is_whole:
                 await self._close()
 
     def _break_off(self, exc: BaseException) -> bool:
@@ -183,45 +175,39 @@ class Outgoing:
             self.gone = True
             raise
 
-    def _head(self) -> bytes:
-        response, fields = self.response, self.response.headers
-        given = fields.lines()
-        options: list[str] = []
-        is_dated = False
-        if not _SPECIAL.isdisjoint(given):
-            options = elements_of(given.get("connection", ()))
-            is_dated = "date" in given
-            fields = fields.without(_OURS)
+    def _head(self, status: int, headers: Headers, length: int | None) -> bytes:
+        fields, options, is_dated = headers.prepared or _prepare(headers)
         is_http_1_0 = self._request is not None and self._request.http_version == "1.0"
-        if response.length is None and response.has_content:
-            self._chunked = not is_http_1_0
-            self.closes = is_http_1_0
-        may_go_on, self._may_go_on = self._may_go_on, never  # not kept: whose method it is keeps us
-        if "close" in options or not may_go_on():
-            self.closes = True
+        begin = self._begin
+        del self._begin  # whose method it is keeps us
+        self.closes = not begin() or "close" in options
+        if status in WITHOUT_CONTENT:  # RFC 9110, section 15.3.6; 204 and 304 have no length: section 8.6
+            framing = b"Content-Length: 0\r\n" if status == HTTPStatus.RESET_CONTENT else b""
+        elif length is not None:
+            framing = b"Content-Length: %d\r\n" % length
+        elif is_http_1_0:
+            self.closes, framing = True, b""
+        else:
+            self._chunked, framing = True, b"Transfer-Encoding: chunked\r\n"
         option = "close" if self.closes else "keep-alive" if is_http_1_0 else ""
         if options:
             option = _joined(option, options)
-        general = _general_fields(option, None if is_dated else int(time.time()))
-        if self._chunked:
-            framing = "Transfer-Encoding: chunked\r\n"
-        elif response.length is not None and response.has_content:
-            framing = f"Content-Length: {response.length}\r\n"
-        else:  # RFC 9110, section 15.3.6; 204 and 304 have none: section 8.6
-            framing = "Content-Length: 0\r\n" if response.status == HTTPStatus.RESET_CONTENT else ""
-        return f"{status_line(response.status)}{fields.encode()}{general}{framing}\r\n".encode("latin-1")
+        return b"%b%b\r\n" % (_start_of_head(status, fields, option, None if is_dated else int(time.time())), framing)
 
 
-@lru_cache(maxsize=16)
-def _general_fields(option: str, second: int | None) -> str:
-    """Date and Connection: what a response has in common with the others of the same second."""
+@lru_cache(maxsize=64)
+def _start_of_head(status: int, fields: str, option: str, second: int | None) -> bytes:
+    """What a head has in common with the others of the same second."""
     date = "" if second is None else f"Date: {http_date(second)}\r\n"  # RFC 9110, section 6.6.1
-    return f"{date}Connection: {option}\r\n" if option else date
+    connection = f"Connection: {option}\r\n" if option else ""
+    return f"{status_line(status)}{fields}{date}{connection}".encode("latin-1")
 
 
-def never() -> bool:
-    """A `may_go_on`: the connection cannot, or that has been asked already."""
-    return False
+def _prepare(fields: Headers) -> Prepared:
+    given = fields.lines()
+    options = tuple(elements_of(given.get("connection", ())))
+    fields.prepared = prepared = (fields.without(_OURS).encode(), options, "date" in given)
+    return prepared
 
 
 def _joined(ours: str, given: Iterable[str]) -> str:
