@@ -19,8 +19,8 @@ from ._errors import HTTPError
 from ._failures import http_error_of, is_failure
 from ._reader import BodyReader
 from ._request import Request
-from ._response import Response, response_to
-from ._sending import Outgoing
+from ._response import Parts, Response, response_to
+from ._sending import Outgoing, push_whole
 
 logger = logging.getLogger("trio_chat.http")
 
@@ -49,7 +49,9 @@ class Conversation(Protocol):
 
 
 class Exchange:
-    __slots__ = ("_began", "_chat", "_keeps_alive", "_log_request", "_outgoing", "_reader", "_request")
+    __slots__ = (
+        "_began", "_chat", "_keeps_alive", "_log_request", "_reader", "_request", "_sent_bytes", "_status"
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -68,7 +70,8 @@ class Exchange:
         self._reader = reader
         self._keeps_alive = keeps_alive
         self._log_request = log_request
-        self._outgoing: Outgoing | None = None
+        self._status: int | None = None  # of the response, once it has begun
+        self._sent_bytes = 0  # of its body
         self._began = math.nan if log_request is None else trio.current_time()
 
     async def run(self) -> None:
@@ -88,10 +91,8 @@ class Exchange:
             if (rest := self._begin_sending(response)) is not None:
                 await rest
         finally:
-            if (outgoing := self._outgoing) is None or not outgoing.begun:
+            if self._status is None:
                 self._request.note_answered()
-            elif outgoing.cut_off:
-                self._chat.abort()
             try:
                 if self._request.has_form:
                     await self._close_form()
@@ -120,17 +121,10 @@ class Exchange:
 
     def _begin_sending(self, response: Response) -> Awaitable[None] | None:
         """Send the response, at once if that can be done. Returns what is left to be done, to be awaited."""
+        parts = response.parts()
         if self._chat.closing or not self._reader.complete:
             return self._send(response)
-        outgoing = self._begin_outgoing(response)
-        if not outgoing.push_at_once():
-            return self._send_all(outgoing)
-        return self._end(outgoing) if outgoing.closes else None
-
-    def _begin_outgoing(self, response: Response) -> Outgoing:
-        with_body = self._request.method != "HEAD"
-        self._outgoing = Outgoing(self._chat, response, self._request, self._begin_answer, with_body)
-        return self._outgoing
+        return self._push(parts) if parts[-1] else self._stream(response)
 
     async def _send(self, response: Response) -> None:
         if not self._reader.complete and isinstance(response.body, bytes):  # one that streams may be made of the body
@@ -140,14 +134,43 @@ class Exchange:
                 response = response_to(refusal)
         if self._chat.closing:  # the application wanted no answer, has switched protocols, or the client is gone
             await response.aclose()
-        else:
-            await self._send_all(self._begin_outgoing(response))
+        elif not (parts := response.parts())[-1]:
+            await self._stream(response)
+        elif (rest := self._push(parts)) is not None:
+            await rest
 
-    async def _send_all(self, outgoing: Outgoing) -> None:
+    def _push(self, parts: Parts) -> Awaitable[None] | None:
+        """Push the parts of a response that is there as a whole. Returns what is left to be done, to be awaited."""
+        chat, request = self._chat, self._request
+        request.note_answered()
+        self._status = parts[0]
+        closes = not (self._keeps_alive and self._reader.complete) or chat.closing_when_idle
+        with_body = request.method != "HEAD"
+        try:
+            self._sent_bytes, closes = push_whole(chat, parts, request.http_version, closes, with_body)
+        except Exception:
+            logger.exception("the answer to %s was cut off", request)
+            closes = True
+        if chat.queued_bytes > chat.high_water_bytes:
+            return self._drain(closes=closes)
+        if closes:
+            chat.close_when_done()
+        return None
+
+    async def _drain(self, *, closes: bool) -> None:
+        try:
+            await self._chat.drain()
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self._chat.close()
+        if closes and not self._chat.closing:
+            self._chat.close_when_done()
+
+    async def _stream(self, response: Response) -> None:
+        outgoing = Outgoing(self._chat, response, self._request, self._begin_stream)
         try:
             await outgoing.send()
-        except BaseException as exc:  # before its head was sent
-            if not is_failure(exc):
+        except BaseException as exc:
+            if outgoing.begun or not is_failure(exc):
                 raise
             await self._send(self._answer_to(exc))
         else:
@@ -155,6 +178,19 @@ class Exchange:
                 self._chat.close()
             elif outgoing.closes or not self._reader.complete:
                 await self._end(outgoing)
+        finally:
+            if outgoing.begun:
+                self._status, self._sent_bytes = response.status, outgoing.sent_bytes
+                if outgoing.cut_off:
+                    self._chat.abort()
+
+    def _begin_stream(self) -> bool:
+        """The head of the response is sent. Returns whether the connection can go on, as far as is known by then."""
+        self._request.note_answered()
+        reader = self._reader
+        if not reader.complete and (not reader.is_wanted or reader.failure is not None):
+            return False
+        return self._keeps_alive and not self._chat.closing_when_idle
 
     async def _drop_rest(self) -> None:
         """Receive what the application has left of the body, unless it is too much or does not come at once.
@@ -177,16 +213,6 @@ class Exchange:
             if failure.status != HTTPStatus.REQUEST_TIMEOUT:
                 raise
 
-    def _begin_answer(self) -> bool:
-        """The head of the response is sent. Returns whether the connection can go on, as far as is known by then."""
-        self._request.note_answered()
-        reader = self._reader
-        if not reader.complete:
-            streams = self._outgoing is not None and not isinstance(self._outgoing.response.body, bytes)
-            if not streams or not reader.is_wanted or reader.failure is not None:
-                return False
-        return self._keeps_alive and not self._chat.closing_when_idle
-
     async def _end(self, outgoing: Outgoing) -> None:
         """Drop what is left of the body behind a response that streams; close if the connection cannot go on."""
         if not outgoing.closes:
@@ -202,11 +228,7 @@ class Exchange:
             logger.exception("the files of %s could not be closed", self._request)
 
     def _entry(self) -> AccessEntry:
-        request, outgoing = self._request, self._outgoing
-        status, sent_bytes = (
-            (outgoing.response.status, outgoing.sent_bytes) if outgoing and outgoing.begun else (None, 0)
-        )
-        if request.upgraded:
-            status = HTTPStatus.SWITCHING_PROTOCOLS
+        request = self._request
+        status = HTTPStatus.SWITCHING_PROTOCOLS if request.upgraded else self._status
         seconds = trio.current_time() - self._began
-        return AccessEntry(self._chat.peer, request.request_line, request, status, sent_bytes, seconds)
+        return AccessEntry(self._chat.peer, request.request_line, request, status, self._sent_bytes, seconds)

@@ -25,7 +25,7 @@ from ._head import parse_head
 from ._reader import BodyReader
 from ._request import Request
 from ._response import Response, response_to
-from ._sending import Outgoing
+from ._sending import push_whole
 
 #: An application: takes a request, gives the response; None only if it has taken the connection over, or closed it.
 App: TypeAlias = Callable[[Request], Awaitable[Response | None]]
@@ -87,6 +87,7 @@ class HTTPRequestHandler(AsyncChat):
         self._no_body = BodyReader(self, NO_BODY, expects_continue=False)  # of all requests without one
         self._empty_lines = 0
         self._requests = 0
+        self._logs_itself = False  # whether `log_request` is not ours
 
     def handle_request(self, request: Request) -> Awaitable[Response | None] | Response | None:
         """Answer a request. Override it, with `def` or `async def`, if there is no application.
@@ -133,6 +134,7 @@ class HTTPRequestHandler(AsyncChat):
         try:
             if not self._requests:
                 _check_limits(self)
+                self._logs_itself = getattr(self.log_request, "__func__", None) is not _log_request
             if self._empty_lines or data[:2] in (b"\r\n", b""):
                 data = self._without_empty_lines(data)
                 if not data:
@@ -145,7 +147,8 @@ class HTTPRequestHandler(AsyncChat):
             return None
         self._requests += 1
         keeps_alive = fields.keeps_alive and (self.max_requests is None or self._requests < self.max_requests)
-        log_request = self.log_request if self._is_logged() else None
+        is_logged = self._logs_itself or access_logger.isEnabledFor(logging.INFO)
+        log_request = self.log_request if is_logged else None
         exchange = Exchange(self, Request(head, reader, self), reader, keeps_alive, log_request)
         return exchange.run() if reader.complete else self._run_with_body(exchange, reader)
 
@@ -196,23 +199,15 @@ class HTTPRequestHandler(AsyncChat):
         finally:
             self._reader = None
 
-    def _is_logged(self) -> bool:
-        """Whether somebody wants to know what becomes of a request."""
-        return (
-            access_logger.isEnabledFor(logging.INFO) or getattr(self.log_request, "__func__", None) is not _log_request
-        )
-
     def _refuse(self, refusal: HTTPError, received: bytes) -> None:
         """Answer what is no request, of which `received` has come, and close."""
         line = received.removeprefix(b"\r\n").partition(b"\r\n")[0]
         with_body = not line.startswith(b"HEAD ")
-        outgoing = Outgoing(self, response_to(refusal), None, lambda: False, with_body)
-        outgoing.push()
+        response = response_to(refusal)
+        sent_bytes, _ = push_whole(self, response.parts(), "1.1", True, with_body)
         self.close_when_done()
         text = line[:_MAX_LOGGED_BYTES].decode("latin-1")
-        log_with(
-            self.log_request, AccessEntry(self.peer, text, None, outgoing.response.status, outgoing.sent_bytes, 0.0)
-        )
+        log_with(self.log_request, AccessEntry(self.peer, text, None, response.status, sent_bytes, 0.0))
 
     # ------------------------------------------------------------------ the rest of the contract
 

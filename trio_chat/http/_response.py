@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterable, Awaitable, Callable
 from functools import lru_cache, partial
-from http import HTTPStatus
 from operator import index
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import quote
@@ -20,9 +19,11 @@ if TYPE_CHECKING:
 #: Sends a piece of a body, and returns when there is room for the next.
 Send: TypeAlias = Callable[[bytes], Awaitable[None]]
 
+#: What a response consists of: status, headers, body, length, and whether it is there as a whole: then `write_to` need
+#: not be asked, and `aclose` does nothing.
+Parts: TypeAlias = tuple[int, Headers, bytes | AsyncIterable[bytes], int | None, bool]
+
 _MIN_STATUS, _MAX_STATUS = 200, 599
-#: Status codes of responses that cannot have a body: RFC 9110, sections 15.3.5, 15.3.6 and 15.4.5.
-WITHOUT_CONTENT = {HTTPStatus.NO_CONTENT, HTTPStatus.RESET_CONTENT, HTTPStatus.NOT_MODIFIED}
 # RFC 3986, section 2: what has a meaning in a URI, and what is percent-encoded already.
 _URI_CHARACTERS = "!#$%&'()*+,/:;=?@[]~"
 
@@ -55,7 +56,7 @@ class Response:
         headers: HeadersLike = (),
         content_type: str | None = None,
     ) -> None:
-        status = index(status)  # TypeError for what is no integer
+        self._status = status = index(status)  # TypeError for what is no integer
         if not _MIN_STATUS <= status <= _MAX_STATUS:
             raise ValueError(f"the status of a response is {_MIN_STATUS} to {_MAX_STATUS}; got {status!r}")
         if isinstance(body, str):
@@ -68,7 +69,6 @@ class Response:
             self._length = _length_of(body, fields)
         else:
             self._length = len(body) if isinstance(body, bytes) else _length_of(body, fields)
-        self._status = status
         self._body = body
         self._headers = fields
 
@@ -89,19 +89,10 @@ class Response:
         """How many bytes the body has; None if that is not known."""
         return self._length
 
-    @property
-    def has_content(self) -> bool:
-        """Whether a response of this status can have a body."""
-        return self._status not in WITHOUT_CONTENT
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether it is there as a whole, and `aclose` does nothing."""
-        return isinstance(self._body, bytes) and type(self).aclose is Response.aclose
-
-    def parts(self) -> tuple[int, Headers, bytes | AsyncIterable[bytes], int | None]:
-        """Status, headers, body and length, for who needs them all."""
-        return self._status, self._headers, self._body, self._length
+    def parts(self) -> Parts:
+        body = self._body
+        is_whole = isinstance(body, bytes) and type(self).aclose is Response.aclose
+        return self._status, self._headers, body, self._length, is_whole
 
     async def resolve(self, request: Request) -> Response:
         """The response that is sent to this request: itself, unless that depends on the request.

@@ -1,27 +1,21 @@
-"""Putting a response on the wire. RFC 9112, sections 4, 6 and 7.1."""
+"""Putting a response on the wire: as a whole, or piece by piece. RFC 9112, section 7.1."""
 
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
-from http import HTTPStatus
 from typing import Protocol
 
 import trio
 
-from ._dates import http_date
 from ._failures import http_error_of, is_failure
-from ._headers import Headers, Prepared, elements_of
 from ._request import Request
-from ._response import WITHOUT_CONTENT, Response
-from ._status import status_line
+from ._response import Parts, Response
+from ._response_head import WITHOUT_CONTENT, response_head
 
 logger = logging.getLogger("trio_chat.http")
 
-_OURS = ("content-length", "connection")  # what was given is put together with what is to be said
 _COPIED_BYTES = 16384  # so much is copied behind its head sooner than queued by itself
 
 
@@ -36,8 +30,27 @@ class Chat(Protocol):
     async def drain(self) -> None: ...
 
 
+def push_whole(chat: Chat, parts: Parts, http_version: str, closes: bool, with_body: bool) -> tuple[int, bool]:
+    """Push the parts of a response that is there as a whole.
+
+    Returns how many bytes its body has, as far as it is sent, and whether the connection has to be closed after it.
+    """
+    status, headers, body, length, _ = parts
+    data, closes, _ = response_head(status, headers, length, http_version, closes)
+    if not (with_body and isinstance(body, bytes)) or status in WITHOUT_CONTENT:
+        body = b""
+    size = len(body)
+    if size <= _COPIED_BYTES:
+        data += body
+    else:
+        chat.push(data)
+        data = body
+    chat.push(data)
+    return size, closes
+
+
 class Outgoing:
-    """One response to one request, None if that could not be understood.
+    """One response to one request whose body is made while it is sent.
 
     The head is sent with the first piece of the body: until then nothing has been said, and what goes wrong can be
     answered in another way.
@@ -58,41 +71,12 @@ class Outgoing:
     cut_off: bool = False
     _chunked = False
 
-    def __init__(
-        self, chat: Chat, response: Response, request: Request | None, begin: Callable[[], bool], with_body: bool
-    ) -> None:
+    def __init__(self, chat: Chat, response: Response, request: Request, begin: Callable[[], bool]) -> None:
         """`begin` is called when the head is sent, once; it says whether the connection can go on after this."""
         self._chat = chat
         self.response = response
         self._request = request
         self._begin = begin
-        self._with_body = with_body
-
-    def push(self) -> None:
-        """Push the head, and the body if that is bytes."""
-        self.begun = True
-        status, fields, body, length = self.response.parts()
-        data = self._head(status, fields, length)
-        if isinstance(body, bytes) and self._with_body and status not in WITHOUT_CONTENT:
-            self.sent_bytes = len(body)
-            if self.sent_bytes <= _COPIED_BYTES:
-                data += body
-            else:
-                self._chat.push(data)
-                data = body
-        self._chat.push(data)
-
-    def push_at_once(self) -> bool:
-        """Push it all, if that is all there is to be done; False if it takes `send`."""
-        if not self.response.is_whole:
-            return False
-        try:
-            self.push()
-        except BaseException as exc:
-            if not self._break_off(exc):
-                raise
-            return True
-        return self._chat.queued_bytes <= self._chat.high_water_bytes
 
     async def send(self) -> None:
         """Push it all, at the pace of the client. The response is closed, whatever happens.
@@ -101,21 +85,24 @@ class Outgoing:
         """
         response = self.response
         try:
-            if self._with_body and response.has_content and not isinstance(response.body, bytes):
+            if self._request.method == "HEAD" or response.status in WITHOUT_CONTENT:
+                self._push_head()
+            else:
                 await response.write_to(self._send_piece)
                 self._end()
-            else:
-                if not self.begun:
-                    self.push()
-                if self._chat.queued_bytes > self._chat.high_water_bytes:
-                    with self._noticing_that_the_client_is_gone():
-                        await self._chat.drain()
         except BaseException as exc:
             if not self._break_off(exc):
                 raise
         finally:
-            if not response.is_whole:
-                await self._close()
+            await self._close()
+
+    def _push_head(self) -> None:
+        self.begun = True
+        status, headers, _, length, _ = self.response.parts()
+        closes, http_version = not self._begin(), self._request.http_version
+        del self._begin  # whose method it is keeps us
+        head, self.closes, self._chunked = response_head(status, headers, length, http_version, closes)
+        self._chat.push(head)
 
     def _break_off(self, exc: BaseException) -> bool:
         """Cut the response off, because of `exc`. Returns whether that is all there is to be done about it."""
@@ -151,7 +138,7 @@ class Outgoing:
             raise ValueError(f"the body is longer than its Content-Length, which is {length}")
         with self._noticing_that_the_client_is_gone():
             if not self.begun:
-                self.push()
+                self._push_head()
             if size:  # as a chunk, an empty piece would be the last one
                 self._chat.push(b"%x\r\n%b\r\n" % (size, piece) if self._chunked else piece)
                 self.sent_bytes += size
@@ -163,7 +150,7 @@ class Outgoing:
             raise ValueError(f"the body has {self.sent_bytes} bytes, its Content-Length is {length}")
         with self._noticing_that_the_client_is_gone():
             if not self.begun:
-                self.push()
+                self._push_head()
             if self._chunked:
                 self._chat.push(b"0\r\n\r\n")
 
@@ -174,43 +161,3 @@ class Outgoing:
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             self.gone = True
             raise
-
-    def _head(self, status: int, headers: Headers, length: int | None) -> bytes:
-        fields, options, is_dated = headers.prepared or _prepare(headers)
-        is_http_1_0 = self._request is not None and self._request.http_version == "1.0"
-        begin = self._begin
-        del self._begin  # whose method it is keeps us
-        self.closes = not begin() or "close" in options
-        if status in WITHOUT_CONTENT:  # RFC 9110, section 15.3.6; 204 and 304 have no length: section 8.6
-            framing = b"Content-Length: 0\r\n" if status == HTTPStatus.RESET_CONTENT else b""
-        elif length is not None:
-            framing = b"Content-Length: %d\r\n" % length
-        elif is_http_1_0:
-            self.closes, framing = True, b""
-        else:
-            self._chunked, framing = True, b"Transfer-Encoding: chunked\r\n"
-        option = "close" if self.closes else "keep-alive" if is_http_1_0 else ""
-        if options:
-            option = _joined(option, options)
-        return b"%b%b\r\n" % (_start_of_head(status, fields, option, None if is_dated else int(time.time())), framing)
-
-
-@lru_cache(maxsize=64)
-def _start_of_head(status: int, fields: str, option: str, second: int | None) -> bytes:
-    """What a head has in common with the others of the same second."""
-    date = "" if second is None else f"Date: {http_date(second)}\r\n"  # RFC 9110, section 6.6.1
-    connection = f"Connection: {option}\r\n" if option else ""
-    return f"{status_line(status)}{fields}{date}{connection}".encode("latin-1")
-
-
-def _prepare(fields: Headers) -> Prepared:
-    given = fields.lines()
-    options = tuple(elements_of(given.get("connection", ())))
-    fields.prepared = prepared = (fields.without(_OURS).encode(), options, "date" in given)
-    return prepared
-
-
-def _joined(ours: str, given: Iterable[str]) -> str:
-    """The options of the field Connection: ours, and those that were given and are not about the connection's end."""
-    others = set(given) - {"close", "keep-alive", ""}
-    return ", ".join(sorted(others | {ours} if ours else others))
