@@ -88,7 +88,9 @@ class Exchange:
                 if not is_failure(exc):
                     raise
                 response = self._answer_to(exc)
-            if (rest := self._begin_sending(response)) is not None:
+            parts = response.parts()
+            is_simple = parts[-1] and self._reader.complete and not self._chat.closing
+            if (rest := self._push(parts) if is_simple else self._send(response)) is not None:
                 await rest
         finally:
             if self._status is None:
@@ -118,13 +120,6 @@ class Exchange:
             return response_to(error)
         logger.error("no answer to %s %s from %s", request.method, request.target, request.client, exc_info=failure)
         return response_to(HTTPError(500))
-
-    def _begin_sending(self, response: Response) -> Awaitable[None] | None:
-        """Send the response, at once if that can be done. Returns what is left to be done, to be awaited."""
-        parts = response.parts()
-        if self._chat.closing or not self._reader.complete:
-            return self._send(response)
-        return self._push(parts) if parts[-1] else self._stream(response)
 
     async def _send(self, response: Response) -> None:
         if not self._reader.complete and isinstance(response.body, bytes):  # one that streams may be made of the body

@@ -121,7 +121,7 @@ class HTTPRequestHandler(AsyncChat):
         elif data[0] not in _FIRST_BYTES:
             return "this is no HTTP request"  # but, say, the first message of TLS
         rest = data.replace(b"\r\n", b"")
-        if _LF not in rest and _CR not in rest[: len(rest) - data.endswith(b"\r")]:
+        if _LF not in rest and (_CR not in rest or _CR not in rest[: len(rest) - data.endswith(b"\r")]):
             return ""
         # As of someone who types into nc: the end of such a head would be waited for in vain.
         return "lines end with CR LF (as with nc -C)"
@@ -135,7 +135,7 @@ class HTTPRequestHandler(AsyncChat):
             if not self._requests:
                 _check_limits(self)
                 self._logs_itself = getattr(self.log_request, "__func__", None) is not _log_request
-            if self._empty_lines or data[:2] in (b"\r\n", b""):
+            if self._empty_lines or not data or data[0] == _CR:
                 data = self._without_empty_lines(data)
                 if not data:
                     return None

@@ -69,6 +69,7 @@ class Request:
         self.method: str
         self.target: str
         self.request_line, self.method, self.target, self._fields = head
+        self.http_version: str = self._fields.http_version
         self._body = body
         self._connection = connection
         self._form: Form | None = None
@@ -83,10 +84,6 @@ class Request:
     @cached_property
     def query(self) -> str:
         return origin_form(self.method, self.target).partition("?")[2]
-
-    @property
-    def http_version(self) -> str:
-        return self._fields.http_version
 
     @property
     def headers(self) -> Headers:
