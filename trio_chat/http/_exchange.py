@@ -49,9 +49,9 @@ class Conversation(Protocol):
 
 
 class Exchange:
-    __slots__ = (
-        "_began", "_chat", "_keeps_alive", "_log_request", "_reader", "_request", "_sent_bytes", "_status"
-    )  # fmt: skip
+    _began = math.nan
+    _status: int | None = None  # of the response, once it has begun
+    _sent_bytes = 0  # of its body
 
     def __init__(
         self,
@@ -70,9 +70,8 @@ class Exchange:
         self._reader = reader
         self._keeps_alive = keeps_alive
         self._log_request = log_request
-        self._status: int | None = None  # of the response, once it has begun
-        self._sent_bytes = 0  # of its body
-        self._began = math.nan if log_request is None else trio.current_time()
+        if log_request is not None:
+            self._began = trio.current_time()
 
     async def run(self) -> None:
         try:
@@ -82,8 +81,6 @@ class Exchange:
                     response = await response
                 if not isinstance(response, Response):
                     response = self._without_response(response)
-                elif type(response).resolve is not Response.resolve:
-                    response = await self._resolved(response)
             except BaseException as exc:
                 if not is_failure(exc):
                     raise
@@ -94,7 +91,7 @@ class Exchange:
                 await rest
         finally:
             if self._status is None:
-                self._request.note_answered()
+                self._note_answered()
             try:
                 if self._request.has_form:
                     await self._close_form()
@@ -107,12 +104,9 @@ class Exchange:
             return Response(500)  # which nobody gets
         raise TypeError(f"an application gives a Response; got {given!r}")
 
-    async def _resolved(self, response: Response) -> Response:
-        try:
-            return await response.resolve(self._request)
-        except BaseException:
-            await response.aclose()
-            raise
+    def _note_answered(self) -> None:
+        """It is too late for another answer, or for 100 Continue."""
+        self._request.answered = self._reader.is_answered = True
 
     def _answer_to(self, failure: BaseException) -> Response:
         request = self._request
@@ -122,6 +116,8 @@ class Exchange:
         return response_to(HTTPError(500))
 
     async def _send(self, response: Response) -> None:
+        if type(response).resolve is not Response.resolve:
+            response = await self._resolved(response)
         if not self._reader.complete and isinstance(response.body, bytes):  # one that streams may be made of the body
             try:
                 await self._drop_rest()
@@ -134,10 +130,20 @@ class Exchange:
         elif (rest := self._push(parts)) is not None:
             await rest
 
+    async def _resolved(self, response: Response) -> Response:
+        """What is sent to this request, or the answer to its failure."""
+        try:
+            return await response.resolve(self._request)
+        except BaseException as exc:
+            await response.aclose()
+            if not is_failure(exc):
+                raise
+            return self._answer_to(exc)
+
     def _push(self, parts: Parts) -> Awaitable[None] | None:
         """Push the parts of a response that is there as a whole. Returns what is left to be done, to be awaited."""
         chat, request = self._chat, self._request
-        request.note_answered()
+        request.answered = self._reader.is_answered = True
         self._status = parts[0]
         closes = not (self._keeps_alive and self._reader.complete) or chat.closing_when_idle
         with_body = request.method != "HEAD"
@@ -181,7 +187,7 @@ class Exchange:
 
     def _begin_stream(self) -> bool:
         """The head of the response is sent. Returns whether the connection can go on, as far as is known by then."""
-        self._request.note_answered()
+        self._note_answered()
         reader = self._reader
         if not reader.complete and (not reader.is_wanted or reader.failure is not None):
             return False

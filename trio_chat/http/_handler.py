@@ -85,8 +85,9 @@ class HTTPRequestHandler(AsyncChat):
         self._app = app
         self._reader: BodyReader | None = None  # of the request whose body is being received
         self._no_body = BodyReader(self, NO_BODY, expects_continue=False)  # of all requests without one
-        self._empty_lines = 0
         self._requests = 0
+        self._empty_lines = 0  # before the next request
+        self._lines_before = 0  # which request that is
         self._logs_itself = False  # whether `log_request` is not ours
 
     def handle_request(self, request: Request) -> Awaitable[Response | None] | Response | None:
@@ -135,14 +136,12 @@ class HTTPRequestHandler(AsyncChat):
             if not self._requests:
                 _check_limits(self)
                 self._logs_itself = getattr(self.log_request, "__func__", None) is not _log_request
-            if self._empty_lines or not data or data[0] == _CR:
-                data = self._without_empty_lines(data)
-                if not data:
-                    return None
             head = parse_head(data, self.max_target_bytes, self.max_fields)
             fields = head[-1]
             reader = self._no_body if fields.body_length == 0 else self._reader_of(fields)
         except HTTPError as refusal:
+            if data[:2] in (b"\r\n", b""):
+                return self._skip_empty_lines(data)
             self._refuse(refusal, data)
             return None
         self._requests += 1
@@ -152,15 +151,17 @@ class HTTPRequestHandler(AsyncChat):
         exchange = Exchange(self, Request(head, reader, self), reader, keeps_alive, log_request)
         return exchange.run() if reader.complete else self._run_with_body(exchange, reader)
 
-    def _without_empty_lines(self, data: bytes) -> bytes:
-        """The head without an empty line before it; nothing if two empty lines were taken for the end of one."""
-        head = data.removeprefix(b"\r\n")
-        self._empty_lines += len(head) < len(data) if data else 2
+    def _skip_empty_lines(self, data: bytes) -> Reply:
+        """Go on with the head behind an empty line; without data, two such lines were taken for the end of a head."""
+        if self._lines_before != self._requests:
+            self._lines_before, self._empty_lines = self._requests, 0
+        self._empty_lines += 1 if data else 2
         if self._empty_lines > self.max_empty_lines:
-            raise HTTPError(400, "too many empty lines")
-        if head:
-            self._empty_lines = 0
-        return head
+            self._refuse(HTTPError(400, "too many empty lines"), data)
+        elif head := data.removeprefix(b"\r\n"):
+            self.incoming.append(head)
+            return self.found_terminator()
+        return None
 
     def _reader_of(self, fields: FieldLines) -> BodyReader:
         max_bytes = math.inf if self.max_body_bytes is None else self.max_body_bytes

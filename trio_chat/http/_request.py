@@ -58,10 +58,14 @@ class Request:
         scheme: "http", or "https" over TLS.
         taken_over: whether the application has taken the connection over, by `upgrade` or `take_over`.
         upgraded: whether it was by `upgrade`.
+        answered: whether the response has begun.
+        has_form: whether the form has been read: its files are closed when the request has been answered.
     """
 
     taken_over: bool = False
     upgraded: bool = False
+    answered: bool = False
+    _form: Form | None = None
     _content: bytes | None = None  # the whole body, once it has been read
 
     def __init__(self, head: Head, body: BodyReader, connection: Connection) -> None:
@@ -72,8 +76,7 @@ class Request:
         self.http_version: str = self._fields.http_version
         self._body = body
         self._connection = connection
-        self._form: Form | None = None
-        self._answered = False  # the response has begun
+        self.has_form: bool = False
 
     # What is not asked for is not worked out.
 
@@ -185,12 +188,8 @@ class Request:
                 self._check_body_is_untouched()
             content_type = self.headers.get("content-type", "")
             self._form = await read_form(content_type, self.stream(), limits or FormLimits())
+            self.has_form = True
         return self._form
-
-    @property
-    def has_form(self) -> bool:
-        """Whether the form has been read, which has to be closed then."""
-        return self._form is not None
 
     async def aclose(self) -> None:
         """Close the files of the form. The handler does it when the request has been answered."""
@@ -253,7 +252,7 @@ class Request:
 
     async def _detach(self, answer: bytes, replay: bytes) -> trio.abc.Stream:
         self._check_body_is_read()
-        if self.taken_over or self._answered:
+        if self.taken_over or self.answered:
             raise RuntimeError("the request has been answered, or the connection taken over, already")
         self.taken_over = True
         try:
@@ -262,11 +261,6 @@ class Request:
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             self.taken_over = False
             raise ClientDisconnected("the client is gone") from None
-
-    def note_answered(self) -> None:
-        """The response has begun: it is too late for another, or for 100 Continue. The handler says so."""
-        self._answered = True
-        self._body.is_answered = True
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.target}>"

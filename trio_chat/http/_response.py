@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncIterable, Awaitable, Callable
 from functools import lru_cache, partial
 from operator import index
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 from urllib.parse import quote
 
 from ._errors import HTTPError
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 #: Sends a piece of a body, and returns when there is room for the next.
 Send: TypeAlias = Callable[[bytes], Awaitable[None]]
 
-#: What a response consists of: status, headers, body, length, and whether it is there as a whole: then `write_to` need
-#: not be asked, and `aclose` does nothing.
+#: What a response consists of: status, headers, body, length, and whether that is all there is to be known of it: then
+#: `resolve`, `write_to` and `aclose` need not be called.
 Parts: TypeAlias = tuple[int, Headers, bytes | AsyncIterable[bytes], int | None, bool]
 
 _MIN_STATUS, _MAX_STATUS = 200, 599
@@ -48,6 +48,12 @@ class Response:
     """
 
     __slots__ = ("_body", "_headers", "_length", "_status")
+
+    _is_plain: ClassVar[bool] = True
+
+    def __init_subclass__(cls) -> None:
+        ours = Response.resolve, Response.write_to, Response.aclose
+        cls._is_plain = (cls.resolve, cls.write_to, cls.aclose) == ours
 
     def __init__(
         self,
@@ -91,8 +97,7 @@ class Response:
 
     def parts(self) -> Parts:
         body = self._body
-        is_whole = isinstance(body, bytes) and type(self).aclose is Response.aclose
-        return self._status, self._headers, body, self._length, is_whole
+        return self._status, self._headers, body, self._length, self._is_plain and isinstance(body, bytes)
 
     async def resolve(self, request: Request) -> Response:
         """The response that is sent to this request: itself, unless that depends on the request.
