@@ -17,7 +17,8 @@ splitting what it does not use.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from operator import length_hint
 from typing import NamedTuple, TypeAlias
 
@@ -36,10 +37,13 @@ class Batch(NamedTuple):
     ended: bool
 
 
-#: Where the scanner stood before a batch: (_terminator, _matched, _chunk, _pos, _holder, _held, _frame_bytes).
-_Mark: TypeAlias = tuple[Terminator, bytes | None, bytes, int, Needle | None, int, int]
+#: `Batch(pieces, ended)` for half of its price: a NamedTuple is made by a function in Python, this one by none.
+_batch_of: Callable[[tuple[Iterator[bytes], bool]], Batch] = partial(tuple.__new__, Batch)
 
-_START: _Mark = (None, None, b"", 0, None, 0, 0)
+#: Where the scanner stood in the chunk before a batch: (_pos, _held, _frame_bytes, _matched, _terminator).
+_Mark: TypeAlias = tuple[int, int, int, bytes | None, Terminator]
+
+_START: _Mark = (0, 0, 0, None, None)
 _NOTHING: Iterator[bytes] = iter(())
 
 
@@ -77,18 +81,17 @@ class TerminatorBuffer(ChunkQueue):
 
     __slots__ = (
         "_batch",
-        "_batch_frames",
         "_frame_bytes",
         "_limit",
         "_mark",
         "_matched",
+        "_needle",
         "_needles",
-        "_next_seen",
-        "_seen_in",
         "_skipping",
         "_tail_from",
         "_terminator",
         "_window",
+        "batch_frames",
     )
 
     def __init__(self, terminator: Terminator = None, *, max_frame_bytes: int | None = None) -> None:
@@ -99,13 +102,10 @@ class TerminatorBuffer(ChunkQueue):
         self._frame_bytes = 0  # handed over of the present frame
         self._skipping = False
         self._window = 0
-        # For tuples: where each alternative is next in the chunk, and where one may begin that the chunk cuts off. The
-        # former is known across changes of the terminator: no stretch is searched for the same one twice.
-        self._next_seen: dict[Needle, int] | None = None
-        self._seen_in = 0  # which chunk that was
-        self._tail_from = -1
+        self._tail_from = -1  # for tuples: where one may begin that the chunk cuts off
         self._batch = _NOTHING
-        self._batch_frames = 0
+        #: How many pieces the last batch had.
+        self.batch_frames = 0
         self._mark = _START
         self.max_frame_bytes = max_frame_bytes
 
@@ -116,9 +116,17 @@ class TerminatorBuffer(ChunkQueue):
             TypeError: for what is not bytes-like.
             ValueError: after `feed_eof`.
         """
-        if self._batch is not _NOTHING:
+        if type(data) is not bytes:
+            if not isinstance(data, bytes | bytearray | memoryview):
+                raise TypeError(f"a buffer is fed with bytes; got {data!r}")
+            data = bytes(data)
+        if self._eof:
+            raise ValueError("no input can follow the end of file")
+        if self._chunk or self._fed:
             self.stop()
-        ChunkQueue.feed(self, data)
+            self._append(data)
+        else:
+            self._chunk = data
 
     # ------------------------------------------------------------------ terminators and limits
 
@@ -144,6 +152,7 @@ class TerminatorBuffer(ChunkQueue):
         self._needles: tuple[Needle, ...] = ()
         if isinstance(terminator, bytes | tuple):
             self._needles = needles_for(terminator)
+        self._needle = self._needles[0] if isinstance(terminator, bytes) else None  # the only one there can be
         self._terminator = int(terminator) if isinstance(terminator, int) else terminator
 
     @property
@@ -195,23 +204,18 @@ class TerminatorBuffer(ChunkQueue):
 
     def drained(self) -> bool:
         """Whether the next step of the iteration would need more input. Then nothing that was fed is kept."""
-        if length_hint(self._batch) or self._has_more():
+        if length_hint(self._batch) or self._pos < len(self._chunk) or self._has_more():
             return False
-        self._batch, self._mark = _NOTHING, _START
+        self._batch = _NOTHING
         return True
 
     def _has_more(self) -> bool:
-        """Whether there is something to be scanned, once the present batch is through."""
-        return self._pos < len(self._chunk) or self._found_at_once or self._next_chunk()
-
-    @property
-    def _found_at_once(self) -> bool:
-        return isinstance(self._terminator, int) and not self._terminator
+        """Whether there is something to be scanned now that the chunk is through."""
+        return self._next_chunk() or (not self._needles and self._terminator == 0)
 
     def take(self) -> bytes:
         """Take out everything that was not handed over, for another protocol to go on with it."""
         self.stop()
-        self._mark = _START
         self._frame_bytes = 0
         self._skipping = False
         return super().take()
@@ -222,9 +226,8 @@ class TerminatorBuffer(ChunkQueue):
         self._batch = _NOTHING
         if not rest:
             return
-        if len(rest) == self._batch_frames:
-            self._terminator, self._matched, self._chunk, self._pos = self._mark[:4]
-            self._holder, self._held, self._frame_bytes = self._mark[4:]
+        if len(rest) == self.batch_frames:
+            self._pos, self._held, self._frame_bytes, self._matched, self._terminator = self._mark
             self._next_seen = None
         else:  # some frames of a split were handed over: the others are contiguous, up to _pos
             self._pos -= sum(map(len, rest)) + len(rest) * len(self._needles[0].pattern)
@@ -239,18 +242,13 @@ class TerminatorBuffer(ChunkQueue):
         """The next step of the iteration; None if more input is needed."""
         if self._batch is not _NOTHING:
             self.stop()
-        while True:
+        while self._pos < len(self._chunk) or self._has_more():
             terminator = self._terminator
-            if not self._has_more():
-                self._mark = _START
-                return None
-            self._mark = (
-                terminator, self._matched, self._chunk, self._pos, self._holder, self._held, self._frame_bytes
-            )  # fmt: skip
-            if isinstance(terminator, bytes):
-                pieces, ended = self._scan_for_one()
+            self._mark = self._pos, self._held, self._frame_bytes, self._matched, terminator
+            if (needle := self._needle) is not None:
+                pieces, ended = self._scan_for_one(needle)
                 if ended:
-                    self._matched = terminator
+                    self._matched = needle.pattern
             elif isinstance(terminator, int):
                 pieces, ended = self._scan_count(terminator)
             elif terminator is None:
@@ -262,8 +260,14 @@ class TerminatorBuffer(ChunkQueue):
                 self._skipping = not ended
             elif pieces:
                 self._batch = batch = iter(pieces)
-                self._batch_frames = len(pieces)
-                return Batch(batch, ended)
+                self.batch_frames = len(pieces)
+                return _batch_of((batch, ended))
+        return None
+
+    def _rejoin(self) -> None:
+        if self._held:
+            super()._rejoin()
+            self._mark = (self._pos, self._held, *self._mark[2:])  # the same place as before
 
     def _scan_count(self, count: int) -> tuple[list[bytes], bool]:
         piece = self._chunk[self._pos : self._pos + count]
@@ -273,21 +277,23 @@ class TerminatorBuffer(ChunkQueue):
         self._frame_bytes = self._frame_bytes + len(piece) if left else 0
         return [piece], not left
 
-    def _scan_for_one(self) -> tuple[list[bytes], bool]:
-        needle = self._needles[0]
+    def _scan_for_one(self, needle: Needle) -> tuple[list[bytes], bool]:
         if self._held:
             return self._scan_held(needle)
-        if self._window and (frames := self._split(needle.pattern)):
+        pattern = needle.pattern
+        if self._window and (frames := self._split(pattern)):
             return frames, True
         chunk, start = self._chunk, self._pos
-        at = chunk.find(needle.pattern, start)
+        at = chunk.find(pattern, start)
         if at < 0:
             return self._hand_over_unfinished(needle, needle.prefix_at_end(chunk, start))
-        end = at + len(needle.pattern)
-        self._window = (self._window or _FIRST_WINDOW) if end < len(chunk) else 0
+        end = at + len(pattern)
+        if end < len(chunk) and not self._window:
+            self._window = _FIRST_WINDOW
         if self._frame_bytes + at - start > self._limit:
             return self._hand_over(at, end, ended=True)
-        self._pos, self._frame_bytes = end, 0
+        self._pos = end
+        self._frame_bytes = 0
         return [chunk[start:at]], True
 
     def _split(self, pattern: bytes) -> list[bytes]:
@@ -325,7 +331,7 @@ class TerminatorBuffer(ChunkQueue):
         freed = held + (at - start) - matched
         if self._frame_bytes + freed > self._limit and not self._skipping:
             self._rejoin()
-            return self._scan_for_one()
+            return self._scan_for_one(needle)
         self._pos = at
         self._held = 0 if ended else matched
         self._frame_bytes = 0 if ended else self._frame_bytes + freed
@@ -335,8 +341,8 @@ class TerminatorBuffer(ChunkQueue):
         self._rejoin()
         chunk, start = self._chunk, self._pos
         end = len(chunk)
-        if self._next_seen is None or self._seen_in != self._chunks_begun:
-            self._next_seen, self._seen_in, self._tail_from = {}, self._chunks_begun, -1
+        if self._next_seen is None:
+            self._next_seen, self._tail_from = {}, -1
         seen, first, found = self._next_seen, end, self._needles[0]
         for needle in self._needles:  # the longest first: it wins where two begin at one place
             if seen.get(needle, -1) < start:

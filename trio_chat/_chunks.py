@@ -16,27 +16,21 @@ from ._terminators import Needle
 
 
 class ChunkQueue:
-    __slots__ = ("_chunk", "_chunks_begun", "_eof", "_fed", "_held", "_holder", "_pos")
+    __slots__ = ("_chunk", "_eof", "_fed", "_held", "_holder", "_next_seen", "_pos")
 
     def __init__(self) -> None:
-        self._chunk = b""
-        self._chunks_begun = 0  # tells one chunk from another
+        self._chunk = b""  # empty when more was asked for than there is: idle connections keep nothing
         self._pos = 0
+        # For tuples: where each alternative is next in the chunk. It is known across changes of the terminator: no
+        # stretch is searched for the same one twice.
+        self._next_seen: dict[Needle, int] | None = None
         self._fed: deque[bytes] | None = None  # only while there is something to keep: idle connections are many
         self._holder: Needle | None = None
         self._held = 0
         self._eof = False
 
-    def feed(self, data: bytes | bytearray | memoryview) -> None:
-        if type(data) is not bytes:
-            if not isinstance(data, bytes | bytearray | memoryview):
-                raise TypeError(f"a buffer is fed with bytes; got {data!r}")
-            data = bytes(data)
-        if self._eof:
-            raise ValueError("no input can follow the end of file")
-        if self._pos == len(self._chunk) and not self._fed:
-            self._start_chunk(data)
-        elif data:
+    def _append(self, data: bytes) -> None:
+        if data:
             if self._fed is None:
                 self._fed = deque()
             self._fed.append(data)
@@ -62,8 +56,8 @@ class ChunkQueue:
 
     def _start_chunk(self, chunk: bytes) -> None:
         self._chunk = chunk
-        self._chunks_begun += 1
         self._pos = 0
+        self._next_seen = None
 
     def _next_chunk(self) -> bool:
         """Go on to the next chunk; at end of file, to what was held back. False if there is neither."""
@@ -72,8 +66,7 @@ class ChunkQueue:
         elif self._eof and self._held:
             self._rejoin()
         else:
-            self._start_chunk(b"")  # nothing is kept while there is nothing to be scanned
-            self._fed = None
+            self._chunk, self._pos, self._next_seen, self._fed = b"", 0, None, None
             return False
         return True
 
