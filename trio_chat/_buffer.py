@@ -80,19 +80,9 @@ class TerminatorBuffer(ChunkQueue):
     """
 
     __slots__ = (
-        "_batch",
-        "_frame_bytes",
-        "_limit",
-        "_mark",
-        "_matched",
-        "_needle",
-        "_needles",
-        "_skipping",
-        "_tail_from",
-        "_terminator",
-        "_window",
-        "batch_frames",
-    )
+        "_batch", "_frame_bytes", "_limit", "_mark", "_matched", "_needle", "_needles", "_skipping", "_tail_from",
+        "_terminator", "_window", "batch_frames",
+    )  # fmt: skip
 
     def __init__(self, terminator: Terminator = None, *, max_frame_bytes: int | None = None) -> None:
         super().__init__()
@@ -116,12 +106,8 @@ class TerminatorBuffer(ChunkQueue):
             TypeError: for what is not bytes-like.
             ValueError: after `feed_eof`.
         """
-        if type(data) is not bytes:
-            if not isinstance(data, bytes | bytearray | memoryview):
-                raise TypeError(f"a buffer is fed with bytes; got {data!r}")
-            data = bytes(data)
-        if self._eof:
-            raise ValueError("no input can follow the end of file")
+        if type(data) is not bytes or self._eof:
+            data = self._checked(data)
         if self._chunk or self._fed:
             self.stop()
             self._append(data)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine
+from itertools import islice
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -52,39 +53,35 @@ class Callbacks:
         self.receiving = False  # it goes on with the conversation
         self.owes_end = False  # the last of a frame is being collected, or was when that was cancelled or raised
 
-    async def hand_over(self, batch: Batch) -> None:
-        """Call what collects and what acts on frames, as long as the conversation is open."""
+    def hand_over(self, batch: Batch, *, piecewise: bool) -> Awaitable[None] | None:
+        """Call what collects and what acts on frames, until the batch is through, or one piece of it.
+
+        If a callback waits, this returns what is to be awaited before it is called again for the pieces that are left.
+        Then, and if a callback raises, it may be that the end of the frame is owed.
+        """
         conversation = self._conversation
         collect = self._handler.collect_incoming_data
         found = self._handler.found_terminator
         pieces, ended = batch
-        reply: Reply = None  # of `collect`, while it is awaited
-        for data in pieces:
+        for data in islice(pieces, 1) if piecewise else pieces:  # they are taken back when the conversation is closed
             if data:
                 try:
-                    if (reply := collect(data)) is not None:
-                        self.owes_end = ended
-                        if (waiting := self.begin(reply)) is not None:
-                            await waiting
-                        reply = None
-                        if ended and not self.owes_end:
-                            continue  # the callback went on with the conversation, which has ended the frame
-                        self.owes_end = False
-                except Exception as exc:
-                    self.owes_end = ended and (reply is None or self.owes_end)
-                    reply = None
-                    await self.error(exc)
+                    reply = collect(data)
+                except Exception:
+                    self.owes_end = ended
+                    raise
+                if reply is not None:
+                    self.owes_end = ended
+                    if (waiting := self.begin(reply)) is not None:
+                        return waiting
                     if ended and not self.owes_end:
-                        continue
+                        continue  # the callback went on with the conversation, which has ended the frame
                     self.owes_end = False
                 if not conversation.open:
                     break
-            if ended:
-                try:
-                    if (answer := found()) is not None and (waiting := self.begin(answer)) is not None:
-                        await waiting
-                except Exception as exc:
-                    await self.error(exc)
+            if ended and (reply := found()) is not None and (waiting := self.begin(reply)) is not None:
+                return waiting
+        return None
 
     async def end_frame(self) -> None:
         """Call what acts on a frame whose data were handed over by a call that did not come to its end."""

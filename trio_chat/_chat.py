@@ -178,9 +178,7 @@ class AsyncChat(Handler):
             TypeError: for what is not bytes-like.
             trio.ClosedResourceError: after `close` or `close_when_done`; see `closing`.
         """
-        data = as_bytes(data, "push()")
-        self._connection.check_open("push()")
-        self._connection.push(data)
+        self._connection.push(data if type(data) is bytes else as_bytes(data, "push()"))
 
     def push_with_producer(self, producer: Producer) -> None:
         """Queue everything that `producer` will give: it is asked for more whenever what came before has been sent.

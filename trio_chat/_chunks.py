@@ -29,6 +29,14 @@ class ChunkQueue:
         self._held = 0
         self._eof = False
 
+    def _checked(self, data: object) -> bytes:
+        """`data` as a chunk, if it is one and may follow."""
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise TypeError(f"a buffer is fed with bytes; got {data!r}")
+        if self._eof:
+            raise ValueError("no input can follow the end of file")
+        return bytes(data)
+
     def _append(self, data: bytes) -> None:
         if data:
             if self._fed is None:

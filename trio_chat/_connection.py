@@ -185,34 +185,31 @@ class Connection(OutputSide):
             while self.open:
                 self._news = False
                 await self._handle_news()
-                in_message = await self._handle_input()
                 with trio.CancelScope() as scope:
                     while not self._news:  # closing is news, too
-                        self._timeouts.note_waiting(in_message=in_message)
-                        await self.intake.wait(scope)
-                        if self._news:
-                            break
-                        in_message = await self._handle_input()
+                        await self._delivery.deliver()
+                        if self.intake.eof and not self._eof_told and self.open:
+                            self._eof_told = True
+                            await self._callbacks.call(self._handler.handle_eof)
+                        in_message = self._note_progress()
+                        if not self._news:
+                            self._timeouts.note_waiting(in_message=in_message)
+                            await self.intake.wait(scope)
         finally:
             # At once, so that nobody pushes to a conversation that is ending.
             self.close_when_done()
             self.flush()
 
-    async def _handle_input(self) -> bool:
-        """Hand over what has come. Returns whether a message is in progress."""
-        await self._delivery.deliver()
-        intake = self.intake
-        mid_frame = self.buffer.mid_frame
-        if self.buffer.frame_bytes < intake.fresh_bytes:
-            self._timeouts.note_frame_end()  # some of it ended another frame, the present one began within it
+    def _note_progress(self) -> bool:
+        """What has come is handed over: whether a message is in progress."""
+        intake, buffer = self.intake, self.buffer
+        in_message = buffer.mid_frame or not self._handler.between_messages()
+        if not in_message:
+            if self.stopping:
+                self.close_when_done()
+        elif buffer.frame_bytes < intake.fresh_bytes:
+            self._timeouts.message_since = None  # some of it ended another frame, the present one began within it
         intake.fresh, intake.fresh_bytes = False, 0
-        if intake.eof and self.open and not self._eof_told:
-            self._eof_told = True
-            await self._callbacks.call(self._handler.handle_eof)
-            mid_frame = self.buffer.mid_frame
-        in_message = mid_frame or not self._handler.between_messages()
-        if self.stopping and not in_message:
-            self.close_when_done()
         return in_message
 
     async def _handle_news(self) -> bool:
@@ -272,7 +269,7 @@ class Connection(OutputSide):
         return False
 
     async def _receive_until(self, enough: Callable[[], bool], until: float, ours: object) -> bool:
-        self._timeouts.note_activity()
+        self._timeouts.since = None
         while self.open:
             if self._callbacks.current is not ours:
                 raise RuntimeError("the callback for which receive_more() was called has returned")

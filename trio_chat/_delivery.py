@@ -7,7 +7,6 @@ with: the buffer takes back what is left of it whenever that has to be scanned a
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import islice
 from operator import length_hint
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,15 +14,13 @@ import trio
 
 from ._buffer import Batch, TerminatorBuffer
 from ._callbacks import Callbacks
-from ._errors import FrameTooLong
 from ._timeouts import Timeouts
 from ._writer import Writer
 
 if TYPE_CHECKING:
     from ._handler import Handler
 
-_NOTHING = Batch(iter(()), False)
-_FRAMES_PER_TURN = 256  # after so many frames other tasks have their turn
+_FRAMES_PER_TURN = 1000  # after so many frames other tasks have their turn
 
 
 class Conversation(Protocol):
@@ -44,7 +41,7 @@ class Delivery:
         self._conversation = conversation
         self._callbacks = callbacks
         self._timeouts = timeouts
-        self._rest = _NOTHING  # of a batch that is handed over piece by piece
+        self._rest: Batch | None = None  # a batch that has been left before its end
         self._frames = 0  # since other tasks had their turn
         self.delivering = False
         self.judging = False  # handle_oversize is called
@@ -54,40 +51,47 @@ class Delivery:
 
         `enough`: within another callback, asked after each piece. Returns whether a callback was called.
         """
-        called = False
+        called, piecewise = False, enough is not None
         callbacks, conversation = self._callbacks, self._conversation
-        is_enough = enough or conversation.buffer.drained
-        outer_delivering, self.delivering = self.delivering, True
+        buffer, writer, timeouts = conversation.buffer, conversation.writer, self._timeouts
+        is_enough = enough or buffer.drained
+        outer, self.delivering = self.delivering, True
         outer_corked, callbacks.corked = callbacks.corked, True
         try:
             while conversation.open:
-                if conversation.writer.overfull:
+                if writer.overfull:
                     await self._wait_for_room()
                     continue
                 if callbacks.owes_end:
                     await callbacks.end_frame()
                 else:
+                    batch = None
                     try:
-                        batch = self._next_batch(whole=enough is None)
-                    except FrameTooLong:
-                        await self._judge()
-                    else:
+                        batch = buffer.next_batch() if self._rest is None else self._next_of(self._rest)
                         if batch is None:
                             break
-                        await callbacks.hand_over(batch)
+                        self._rest = batch
+                        if (waiting := callbacks.hand_over(batch, piecewise=piecewise)) is not None:
+                            await waiting
+                        elif not piecewise:
+                            self._rest = None
+                    except Exception as exc:
+                        await (self._judge() if batch is None else callbacks.error(exc))
+                    self._frames += 1 if piecewise else buffer.batch_frames
+                    if callbacks.owes_end:
+                        continue
                 called = True
+                timeouts.since = None
                 if self._frames >= _FRAMES_PER_TURN:
                     self._frames = 0
                     await trio.lowlevel.checkpoint()
-                if is_enough() and (enough is not None or not conversation.writer.overfull):
+                if is_enough() and (piecewise or not writer.overfull):
                     break
         finally:
-            self.delivering = outer_delivering
+            self.delivering = outer
             callbacks.corked = outer_corked
             conversation.send_queued()
             conversation.wake_others()
-            if called:
-                self._timeouts.note_activity()
         return called
 
     @property
@@ -95,18 +99,12 @@ class Delivery:
         """Whether there is something to be handed over, as far as is known without looking for terminators."""
         return self._callbacks.owes_end or not self._conversation.buffer.drained()
 
-    def _next_batch(self, *, whole: bool) -> Batch | None:
-        """What is to be handed over next, a whole batch or a piece; None if there is nothing. Raises FrameTooLong."""
-        batch = self._rest if length_hint(self._rest.pieces) else self._conversation.buffer.next_batch()
-        if batch is None:
-            return None
-        if whole:
-            if batch.ended:
-                self._frames += length_hint(batch.pieces)
-            return batch
-        self._rest = batch
-        self._frames += 1
-        return Batch(islice(batch.pieces, 1), batch.ended)
+    def _next_of(self, rest: Batch) -> Batch | None:
+        """Go on with a batch that was left, unless the buffer has taken it back. Raises FrameTooLong."""
+        if length_hint(rest.pieces):
+            return rest
+        self._rest = None
+        return self._conversation.buffer.next_batch()
 
     async def _wait_for_room(self) -> None:
         outer, self._callbacks.corked = self._callbacks.corked, False

@@ -11,8 +11,8 @@ scheduler: it is in the buffer before anyone looks at the interruption, and noth
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
 
 import trio
 
@@ -76,8 +76,13 @@ class Intake:
         self.fresh = False  # something has come that the conversation has not looked at
         self.fresh_bytes = 0  # how much
 
-    async def wait(self, scope: trio.CancelScope) -> None:
+    def wait(self, scope: trio.CancelScope) -> Coroutine[Any, Any, None]:
         """For the conversation: until something has come, or it is interrupted, which cancels `scope`."""
+        if self._receiving or self.eof or self.fresh:
+            return self._wait_in_turn(scope)
+        return self._receive(self._times, scope)
+
+    async def _wait_in_turn(self, scope: trio.CancelScope) -> None:
         self.waits.append(scope)
         try:
             while not self.fresh:
@@ -129,24 +134,31 @@ class Intake:
             self._lookout.cancel()
         self.wake()
 
-    async def _receive(self, times: int) -> None:
-        """Receive at most `times` as many bytes as usual."""
+    async def _receive(self, times: int, scope: trio.CancelScope | None = None) -> None:
+        """Receive at most `times` as many bytes as usual; as a wait of the conversation, in its `scope`."""
+        usual = self._limits.ac_in_buffer_size
+        chunk: bytes | bytearray = b""
         self._receiving = True
+        if scope is not None:
+            self.waits.append(scope)
         try:
-            usual = self._limits.ac_in_buffer_size
             chunk = await self._stream.receive_some(times * usual)
-            if chunk:
-                self._buffer.feed(chunk)
-                self.fresh_bytes += len(chunk)
-                self._times = _MORE if len(chunk) >= usual else 1
-            else:
-                self.eof = True
-                self._buffer.feed_eof()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             self.lost = True
         finally:
             self._receiving = False
-            self.wake()
+            if scope is not None:
+                self.waits.remove(scope)
+            if self.turn is not None:
+                self.wake()
+        if chunk:
+            self._buffer.feed(chunk)
+            size = len(chunk)
+            self.fresh_bytes += size
+            self._times = _MORE if size >= usual else 1
+        elif not self.lost:
+            self.eof = True
+            self._buffer.feed_eof()
         self.fresh = True
         if self.lost:
             self._note_loss()

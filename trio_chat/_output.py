@@ -15,6 +15,7 @@ from ._endings import Ended, Lost
 if TYPE_CHECKING:
     from ._buffer import TerminatorBuffer
     from ._callbacks import Callbacks
+    from ._handler import Handler
     from ._intake import Intake
     from ._producers import Source
     from ._writer import Writer
@@ -30,11 +31,14 @@ class OutputSide:
     writer: Writer
     helpers: trio.Nursery | None
     _callbacks: Callbacks
+    _handler: Handler
 
     def push(self, data: bytes) -> None:
+        if not self.open:
+            self.check_open("push()")
         writer = self.writer
         writer.append(data)
-        if writer.overfull or not self._callbacks.corked:
+        if not self._callbacks.corked or writer.queued_bytes > self._handler.high_water_bytes or writer.sources:
             self._note_queued()
 
     def push_source(self, source: Source) -> None:
@@ -42,7 +46,7 @@ class OutputSide:
         self._note_queued()
 
     def _note_queued(self) -> None:
-        if self.writer.overfull:
+        if self.writer.fills_up():
             self.buffer.stop()  # the next frame waits
         if not self._callbacks.corked:
             self.flush()

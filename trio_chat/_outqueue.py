@@ -7,7 +7,7 @@ it is finished.
 from __future__ import annotations
 
 from collections import deque
-from typing import TypeAlias, cast
+from typing import Any, TypeAlias
 
 from ._producers import Source
 
@@ -15,11 +15,11 @@ Data: TypeAlias = bytes | memoryview
 
 
 class OutQueue:
-    __slots__ = ("_begun", "_items", "_sources", "lost", "queued_bytes")
+    __slots__ = ("_begun", "_items", "lost", "queued_bytes", "sources")
 
     def __init__(self) -> None:
         self._items: deque[Data | Source] | None = None  # only while there are any: idle connections are many
-        self._sources = 0  # how many of them are sources
+        self.sources = 0  # how many of them are sources
         self._begun: Source | None = None
         self.queued_bytes = 0  # of what was put in; who takes some out counts them off when they are sent
         self.lost = False  # nothing can be sent any more, and bytes are not kept
@@ -27,7 +27,7 @@ class OutQueue:
     @property
     def waiting_sources(self) -> int:
         """How many sources were not begun."""
-        return self._sources - (self._begun is not None)
+        return self.sources - (self._begun is not None)
 
     def append(self, data: bytes) -> None:
         """Queue bytes, if there are any."""
@@ -42,7 +42,7 @@ class OutQueue:
         if self._items is None:
             self._items = deque()
         self._items.append(source)
-        self._sources += 1
+        self.sources += 1
 
     def put_first(self, data: Data) -> None:
         """Put what was taken out, or has come of the source that is first, before everything else."""
@@ -53,7 +53,7 @@ class OutQueue:
     @property
     def first_source(self) -> Source | None:
         """The source that is to be asked for more, if it is the first in the queue."""
-        if self._sources and self._items and isinstance(first := self._items[0], Source):
+        if self.sources and self._items and isinstance(first := self._items[0], Source):
             return first
         return None
 
@@ -69,14 +69,14 @@ class OutQueue:
         if self._items is not None:
             self._items.popleft()
         self._begun = None
-        self._sources -= 1
+        self.sources -= 1
 
     def take(self, max_bytes: int) -> Data:
         """Take out as many bytes from the front as make one send; long ones are cut without copying."""
-        items = self._items or deque()
-        if self.queued_bytes <= max_bytes and not self._sources:
+        items: deque[Any] = self._items or deque()
+        if self.queued_bytes <= max_bytes and not self.sources:
             self._items = None
-            return cast(Data, items[0]) if len(items) == 1 else b"".join(cast("deque[Data]", items))
+            return items[0] if len(items) == 1 else b"".join(items)
         parts: list[Data] = []
         while max_bytes and items and not isinstance(data := items[0], Source):
             items.popleft()
@@ -91,5 +91,5 @@ class OutQueue:
         """Take out everything; the sources, begun or not, which are to be closed."""
         sources = [item for item in self._items or () if isinstance(item, Source)]
         self._items = self._begun = None
-        self._sources = self.queued_bytes = 0
+        self.sources = self.queued_bytes = 0
         return sources

@@ -26,17 +26,17 @@ class TimeLimits(Protocol):
 
 class Timeouts:
     __slots__ = (
-        "_frame_since",
         "_limits",
         "_now",
         "_report",
-        "_since",
         "_ticket",
         "_wait_until",
         "_waits",
         "_writer",
         "due",
         "failure",
+        "message_since",
+        "since",
     )
 
     def __init__(self, limits: TimeLimits, writer: Writer, waits: Sized, report: Callable[[], None]) -> None:
@@ -50,8 +50,9 @@ class Timeouts:
         self._ticket: Ticket | None = None
         self._now: Callable[[], float] = trio.current_time  # that of the Trio run's clock, once it is known
         self._waits = waits
-        self._since: float | None = None  # when that began, or would have but for an interruption
-        self._frame_since: float | None = None
+        #: When that began, or would have but for an interruption. None when callbacks have run: the wait begins anew.
+        self.since: float | None = None
+        self.message_since: float | None = None
         self._wait_until: float | None = None
         self.due: TimeoutKind | None = None
         self.failure: Exception | None = None
@@ -75,31 +76,25 @@ class Timeouts:
         `until`: the deadline of this wait, instead of the message timeout's.
         """
         now = self._now()
-        if self._since is None:
-            self._since = now
+        if self.since is None:
+            self.since = now
+        self._wait_until = until
         # Before so long, idleness has nothing to say; the alarm will ask again.
-        deadline = self._since + self._limits.idle_timeout
+        deadline = self.since + self._limits.idle_timeout
         if in_message:
-            self._wait_until = until
-            if self._frame_since is None and until is None:
-                self._frame_since = now
+            if self.message_since is None and until is None:
+                self.message_since = now
             deadline = min(deadline, self._message_deadline())
         else:
-            self._wait_until = self._frame_since = None
-        self._look_at(deadline)
+            self.message_since = None
+        if (ticket := self._ticket) is not None and deadline < ticket.look_at:
+            ticket.look(deadline)
 
     def note_input(self) -> None:
         """A chunk has come: what has been due for want of it is not."""
-        self._since = None
-        self.drop_due()
-
-    def note_activity(self) -> None:
-        """Callbacks have run: whatever is waited for is waited for anew."""
-        self._since = None
-
-    def note_frame_end(self) -> None:
-        """A frame has ended: time is counted anew for the one after it."""
-        self._frame_since = None
+        self.since = None
+        if self.due is not None:
+            self.drop_due()
 
     def note_output(self) -> None:
         """A send has begun."""
@@ -114,20 +109,20 @@ class Timeouts:
         """The timeout that has passed, once; its time begins again."""
         due, self.due = self.due, None
         if due is not None:
-            self._since = self._frame_since = None
+            self.since = self.message_since = None
         return due
 
     # ------------------------------------------------------------------ deadlines
 
     def _idle_deadline(self, now: float) -> float:
         """When it has been too long without input, with nothing left to be sent."""
-        since = now if self._since is None or not self._writer.idle else max(self._since, self._writer.idle_since)
+        since = now if self.since is None or not self._writer.idle else max(self.since, self._writer.idle_since)
         return since + self._limits.idle_timeout
 
     def _message_deadline(self) -> float:
         if self._wait_until is not None:
             return self._wait_until
-        return math.inf if self._frame_since is None else self._frame_since + self._limits.message_timeout
+        return math.inf if self.message_since is None else self.message_since + self._limits.message_timeout
 
     def _write_deadline(self) -> float:
         return self._writer.sending_since + self._limits.write_timeout

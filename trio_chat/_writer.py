@@ -9,8 +9,8 @@ Rules:
   it to do: most connections never have one.
 - Sending has a task of its own so that input is read while a send waits, up to the high-water mark: a peer that sends
   everything before it reads anything does not stop the connection.
-- The queue is bounded by whoever fills it: `overfull` says that it is above its high-water mark, `below_low` waits
-  until it is below its low one.
+- The queue is bounded by whoever fills it: `overfull` says that it has come above its high-water mark, `below_low`
+  waits until it is below its low one.
 - Once a send has failed or stalled nobody knows how much the peer has got. The queue is dropped, `lost` is true for
   good, and who waits is woken.
 """
@@ -26,7 +26,7 @@ import trio
 from ._endings import FAILURES
 from ._outqueue import Data, OutQueue
 from ._producers import Source
-from ._streams import NowaitSender, close_now, nowait_sender
+from ._streams import close_now, nowait_sender
 
 _SENDS_AT_ONCE = 16  # so many sends may follow each other before other tasks have their turn
 
@@ -42,7 +42,7 @@ class OutputLimits(Protocol):
 class Writer(OutQueue):
     __slots__ = (
         "_dropped", "_ended", "_in_flight", "_limits", "_note", "_progress", "_pulling", "_send_nowait", "_stream",
-        "_task", "_work", "crash", "failure", "idle_since", "peer_gone", "sending_since", "sent_bytes",
+        "_task", "_work", "crash", "failure", "idle_since", "overfull", "peer_gone", "sending_since", "sent_bytes",
     )  # fmt: skip
 
     def __init__(self, stream: trio.abc.SendStream, limits: OutputLimits, note: Callable[[], None]) -> None:
@@ -57,6 +57,7 @@ class Writer(OutQueue):
         self._ended = False  # the task
         self._work: trio.lowlevel.ParkingLot | None = None  # where it waits for something to send
         self._progress: trio.lowlevel.ParkingLot | None = None  # where others wait for the queue to become shorter
+        self.overfull = False  # it was above its high-water mark, and nobody has seen it below its low one since
         self.sent_bytes = 0
         self.sending_since = math.inf
         self.idle_since = -math.inf
@@ -106,15 +107,17 @@ class Writer(OutQueue):
         """The bytes queued. What a producer will give is not known: until it is begun, it counts as one piece."""
         return self.queued_bytes + self.waiting_sources * self._limits.ac_out_buffer_size
 
-    @property
-    def overfull(self) -> bool:
-        load = self._load if self._sources else self.queued_bytes
-        return load > self._limits.high_water_bytes and not self.lost
+    def fills_up(self) -> bool:
+        """Note whether it is above its high-water mark by now."""
+        if self._load > self._limits.high_water_bytes and not self.lost:
+            self.overfull = True
+        return self.overfull
 
     async def below_low(self) -> None:
         """Wait until the queue is below its low-water mark, or lost."""
         while self._load > min(self._limits.low_water_bytes, self._limits.high_water_bytes) and not self.lost:
             await self._wait_for_progress()
+        self.overfull = False
 
     async def flushed(self) -> None:
         """Wait until everything is sent, and the producers are closed, or the output is lost."""
@@ -141,33 +144,43 @@ class Writer(OutQueue):
 
         Raises nothing: a failure is noted, as one of the task's.
         """
-        turns = _SENDS_AT_ONCE
+        send, turns = self._send_nowait, _SENDS_AT_ONCE
+        data: Data = b""
         try:
-            while self._items and self._send_nowait and turns and not (self._in_flight or self.first_source):
+            while self._items and send and turns and not (self._in_flight or (self.sources and self.first_source)):
                 turns -= 1
                 data = self.take(self._limits.ac_out_buffer_size)
-                self._in_flight = len(data)
-                sent = _sent_by(self._send_nowait, data)
+                size = self._in_flight = len(data)
+                sent = send(data)
                 self._in_flight = 0
-                self.queued_bytes -= sent
-                self.sent_bytes += sent
-                if sent < len(data):
-                    self._put_back(memoryview(data)[sent:])
+                if sent != size:
+                    self._put_back(data, sent)
                     break
+                self.queued_bytes -= size
+                self.sent_bytes += size
+        except (trio.WouldBlock, trio.BusyResourceError):
+            self._in_flight = 0  # if somebody else is sending, the task will find that out, and fail
+            self._put_back(data, 0)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             self._in_flight = 0
             self.lose(peer_gone=True)
         except Exception as exc:
             self._in_flight = 0
             self._crash(exc)
-        self._tell_progress()
+        if self._progress is not None:
+            self._tell_progress()
         return bool(self._items or self._dropped)
 
-    def _put_back(self, rest: Data) -> None:
+    def _put_back(self, data: Data, sent: object) -> None:
+        """`sent` bytes of `data` were sent, and not all."""
+        if type(sent) is not int or not 0 <= sent <= len(data):
+            raise TypeError(f"send_nowait() returns how many bytes were sent; got {sent!r}")
+        self.sent_bytes += sent
         if self.lost:
             self.queued_bytes = 0
         else:
-            self.put_first(rest)
+            self.queued_bytes -= sent
+            self.put_first(memoryview(data)[sent:])
 
     # ------------------------------------------------------------------ the task
 
@@ -284,17 +297,3 @@ class Writer(OutQueue):
             self._in_flight = 0
         self.sent_bytes += len(data)
         self._tell_progress()
-
-
-def _sent_by(send: NowaitSender, data: Data) -> int:
-    """How many bytes of `data` were sent at once."""
-    try:
-        sent = send(data)
-    except (
-        trio.WouldBlock,
-        trio.BusyResourceError,
-    ):  # if somebody else is sending, the task will find that out, and fail
-        return 0
-    if type(sent) is not int or not 0 <= sent <= len(data):
-        raise TypeError(f"send_nowait() returns how many bytes were sent; got {sent!r}")
-    return sent
