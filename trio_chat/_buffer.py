@@ -190,9 +190,11 @@ class TerminatorBuffer(ChunkQueue):
 
     def drained(self) -> bool:
         """Whether the next step of the iteration would need more input. Then nothing that was fed is kept."""
-        if length_hint(self._batch) or self._pos < len(self._chunk) or self._has_more():
+        if self._pos < len(self._chunk) or length_hint(self._batch):
             return False
-        self._batch = _NOTHING
+        if (self._fed or self._eof or self._needle is None) and self._has_more():
+            return False
+        self._chunk, self._pos, self._next_seen, self._batch = b"", 0, None, _NOTHING
         return True
 
     def _has_more(self) -> bool:

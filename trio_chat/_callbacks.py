@@ -30,11 +30,11 @@ class Conversation(Protocol):
         ...
 
     def wake_others(self) -> None:
-        """Have whoever waits for the buffer to become shorter look at it."""
+        """Wake who waits for the buffer to become shorter."""
         ...
 
-    def send_queued(self) -> None:
-        """Send what is queued, unless corked, or have it sent."""
+    def let_go(self) -> None:
+        """Send what is queued, unless corked, or have it sent; then as `wake_others`."""
         ...
 
     def send_without_waking(self) -> None:
@@ -97,7 +97,7 @@ class Callbacks:
             await self.error(exc)
         finally:
             self.corked = outer
-            self._conversation.send_queued()
+            self._conversation.let_go()
 
     def begin(self, reply: Reply) -> Awaitable[None] | None:
         """Take the first step of what a callback gave back. If it waits for anything, output is let go.
@@ -115,12 +115,12 @@ class Callbacks:
         self.current, self.receiving = coroutine, False
         message = _NO_MESSAGE
         try:
-            message = coroutine.send(None)
-        except StopIteration:
-            return None
+            message = next(coroutine.__await__(), _NO_MESSAGE)  # as send(None), without a StopIteration to be caught
         finally:
             if message is _NO_MESSAGE:
                 self._leave(outer)
+        if message is _NO_MESSAGE:
+            return None
         self._wait()
         return self._go_on(Begun(coroutine, message, self._resume, self._wait), outer)
 

@@ -68,9 +68,7 @@ class Connection(OutputSide):
         self.stopping = False
         waits: list[trio.CancelScope] = []
         self._timeouts = Timeouts(handler, self.writer, waits, self.interrupt)
-        self.intake = Intake(
-            stream, self.buffer, handler, waits, note_input=self._timeouts.note_input, note_loss=self._note_loss
-        )
+        self.intake = Intake(stream, self.buffer, handler, waits, self._note_loss)
         self._delivery = Delivery(handler, self, self._callbacks, self._timeouts)
 
     # ------------------------------------------------------------------ moves, callable from any task
@@ -101,17 +99,13 @@ class Connection(OutputSide):
 
     def set_terminator(self, terminator: Terminator) -> None:
         self.buffer.terminator = terminator
-        if self.intake.waits or not self._delivery.delivering:
+        if self.intake.waits or not self._callbacks.corked:
             self.interrupt()  # it may end what is already buffered
 
     def interrupt(self) -> None:
         """Have `run` look at the state of things before it waits for input, or for more of it."""
         self._news = True
         self.intake.interrupt()
-
-    def wake_others(self) -> None:
-        """Callbacks have taken input: that is of interest to who waits for the buffer to become shorter."""
-        self.intake.wake()
 
     # ------------------------------------------------------------------ the conversation
 
@@ -184,6 +178,8 @@ class Connection(OutputSide):
             await self._callbacks.call(self._handler.handle_connect)
             while self.open:
                 self._news = False
+                if self.intake.fresh:
+                    self._timeouts.drop_due()
                 await self._handle_news()
                 with trio.CancelScope() as scope:
                     while not self._news:  # closing is news, too
@@ -191,10 +187,12 @@ class Connection(OutputSide):
                         if self.intake.eof and not self._eof_told and self.open:
                             self._eof_told = True
                             await self._callbacks.call(self._handler.handle_eof)
+                            continue
                         in_message = self._note_progress()
                         if not self._news:
                             self._timeouts.note_waiting(in_message=in_message)
                             await self.intake.wait(scope)
+                            self._timeouts.since = None
         finally:
             # At once, so that nobody pushes to a conversation that is ending.
             self.close_when_done()
@@ -242,7 +240,7 @@ class Connection(OutputSide):
         await self.intake.stop()
         if self.closed:
             return
-        lingers = self.writer.sent_bytes and not self.intake.eof and not self._detached
+        lingers = self.writer.has_sent and not self.intake.eof and not self._detached
         patience = self._handler.linger_timeout if lingers else 0
         longest = patience if self.stopping else 10 * patience
         close_within = self._handler.write_timeout
@@ -288,9 +286,12 @@ class Connection(OutputSide):
                     with trio.CancelScope() as scope:
                         self._timeouts.note_waiting(in_message=True, until=until)
                         await self.intake.wait(scope)
+                        self._timeouts.since = None
                 except BaseException:
                     self._timeouts.drop_due()
                     raise
+                if self.intake.fresh:
+                    self._timeouts.drop_due()
         return False
 
     async def detach(self, replay: bytes) -> trio.abc.Stream:

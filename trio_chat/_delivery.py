@@ -29,12 +29,11 @@ class Conversation(Protocol):
     writer: Writer
 
     def close_when_done(self) -> None: ...
-    def send_queued(self) -> None: ...
-    def wake_others(self) -> None: ...
+    def let_go(self) -> None: ...
 
 
 class Delivery:
-    __slots__ = ("_callbacks", "_conversation", "_frames", "_handler", "_rest", "_timeouts", "delivering", "judging")
+    __slots__ = ("_callbacks", "_conversation", "_frames", "_handler", "_rest", "_timeouts", "judging")
 
     def __init__(self, handler: Handler, conversation: Conversation, callbacks: Callbacks, timeouts: Timeouts) -> None:
         self._handler = handler
@@ -43,7 +42,6 @@ class Delivery:
         self._timeouts = timeouts
         self._rest: Batch | None = None  # a batch that has been left before its end
         self._frames = 0  # since other tasks had their turn
-        self.delivering = False
         self.judging = False  # handle_oversize is called
 
     async def deliver(self, enough: Callable[[], bool] | None = None) -> bool:
@@ -55,8 +53,7 @@ class Delivery:
         callbacks, conversation = self._callbacks, self._conversation
         buffer, writer, timeouts = conversation.buffer, conversation.writer, self._timeouts
         is_enough = enough or buffer.drained
-        outer, self.delivering = self.delivering, True
-        outer_corked, callbacks.corked = callbacks.corked, True
+        outer, callbacks.corked = callbacks.corked, True
         try:
             while conversation.open:
                 if writer.overfull:
@@ -88,10 +85,8 @@ class Delivery:
                 if is_enough() and (piecewise or not writer.overfull):
                     break
         finally:
-            self.delivering = outer
-            callbacks.corked = outer_corked
-            conversation.send_queued()
-            conversation.wake_others()
+            callbacks.corked = outer
+            conversation.let_go()
         return called
 
     @property
@@ -108,8 +103,7 @@ class Delivery:
 
     async def _wait_for_room(self) -> None:
         outer, self._callbacks.corked = self._callbacks.corked, False
-        self._conversation.send_queued()
-        self._conversation.wake_others()
+        self._conversation.let_go()
         try:
             await self._conversation.writer.below_low()
         finally:

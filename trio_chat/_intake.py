@@ -33,7 +33,6 @@ class Intake:
         "_buffer",
         "_limits",
         "_lookout",
-        "_note_input",
         "_note_loss",
         "_receiving",
         "_stream",
@@ -54,15 +53,12 @@ class Intake:
         buffer: TerminatorBuffer,
         limits: InputLimits,
         waits: list[trio.CancelScope],
-        *,
-        note_input: Callable[[], None],
         note_loss: Callable[[], None],
     ) -> None:
-        """`note_input` is called when a chunk, or the end, has come; `note_loss` when the connection has broken."""
+        """`note_loss` is called when the connection has broken."""
         self._stream = stream
         self._buffer = buffer
         self._limits = limits
-        self._note_input = note_input
         self._note_loss = note_loss
         self._receiving = False
         self._times = 1  # as many bytes as usual are asked for, or more if so many came the last time
@@ -78,7 +74,7 @@ class Intake:
 
     def wait(self, scope: trio.CancelScope) -> Coroutine[Any, Any, None]:
         """For the conversation: until something has come, or it is interrupted, which cancels `scope`."""
-        if self._receiving or self.eof or self.fresh:
+        if self._receiving or self.eof:
             return self._wait_in_turn(scope)
         return self._receive(self._times, scope)
 
@@ -151,19 +147,17 @@ class Intake:
                 self.waits.remove(scope)
             if self.turn is not None:
                 self.wake()
+        self.fresh = True
         if chunk:
             self._buffer.feed(chunk)
             size = len(chunk)
             self.fresh_bytes += size
             self._times = _MORE if size >= usual else 1
-        elif not self.lost:
-            self.eof = True
-            self._buffer.feed_eof()
-        self.fresh = True
-        if self.lost:
+        elif self.lost:
             self._note_loss()
         else:
-            self._note_input()
+            self.eof = True
+            self._buffer.feed_eof()
 
     async def _wait_for_a_turn(self) -> None:
         if self.turn is None:

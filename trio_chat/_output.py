@@ -60,13 +60,23 @@ class OutputSide:
         if self.helpers is not None and not self.closed:
             self.writer.wake(self.helpers)
 
-    def send_queued(self) -> None:
-        """Send what is queued, unless more is coming in a moment. Not for who has begun to wait already."""
+    def let_go(self) -> None:
+        """Send what is queued, unless more is coming in a moment; then as `wake_others`.
+
+        Not for who has begun to wait already.
+        """
         if not self._callbacks.corked and self.writer.send_now():
             self._wake_writer()
+        if self.intake.turn is not None:
+            self.intake.wake()
+
+    def wake_others(self) -> None:
+        """Callbacks take input: that is of interest to who waits for the buffer to become shorter."""
+        if self.intake.turn is not None:
+            self.intake.wake()
 
     def send_without_waking(self) -> None:
-        """As `send_queued`, for a task that may be among those who wait for the output, or for a turn to receive."""
+        """As `let_go`, for a task that may be among those who wait for the output, or for a turn to receive."""
         if self.writer.has_waiters or self.intake.turn:
             self.flush()
         else:

@@ -90,18 +90,12 @@ class Timeouts:
         if (ticket := self._ticket) is not None and deadline < ticket.look_at:
             ticket.look(deadline)
 
-    def note_input(self) -> None:
-        """A chunk has come: what has been due for want of it is not."""
-        self.since = None
-        if self.due is not None:
-            self.drop_due()
-
     def note_output(self) -> None:
         """A send has begun."""
         self._look_at(self._write_deadline())
 
     def drop_due(self) -> None:
-        """The wait that took too long is over."""
+        """What has been due for want of input is not any more: some has come, or nobody waits for it."""
         if self.due != "write":
             self.due = None
 

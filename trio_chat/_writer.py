@@ -42,7 +42,7 @@ class OutputLimits(Protocol):
 class Writer(OutQueue):
     __slots__ = (
         "_dropped", "_ended", "_in_flight", "_limits", "_note", "_progress", "_pulling", "_send_nowait", "_stream",
-        "_task", "_work", "crash", "failure", "idle_since", "overfull", "peer_gone", "sending_since", "sent_bytes",
+        "_task", "_work", "crash", "failure", "has_sent", "idle_since", "overfull", "peer_gone", "sending_since",
     )  # fmt: skip
 
     def __init__(self, stream: trio.abc.SendStream, limits: OutputLimits, note: Callable[[], None]) -> None:
@@ -58,7 +58,7 @@ class Writer(OutQueue):
         self._work: trio.lowlevel.ParkingLot | None = None  # where it waits for something to send
         self._progress: trio.lowlevel.ParkingLot | None = None  # where others wait for the queue to become shorter
         self.overfull = False  # it was above its high-water mark, and nobody has seen it below its low one since
-        self.sent_bytes = 0
+        self.has_sent = False
         self.sending_since = math.inf
         self.idle_since = -math.inf
         self.peer_gone = False  # it broke off, or stopped reading
@@ -144,43 +144,37 @@ class Writer(OutQueue):
 
         Raises nothing: a failure is noted, as one of the task's.
         """
-        send, turns = self._send_nowait, _SENDS_AT_ONCE
         data: Data = b""
+        send, turns = self._send_nowait, _SENDS_AT_ONCE
         try:
             while self._items and send and turns and not (self._in_flight or (self.sources and self.first_source)):
                 turns -= 1
                 data = self.take(self._limits.ac_out_buffer_size)
-                size = self._in_flight = len(data)
-                sent = send(data)
-                self._in_flight = 0
-                if sent != size:
+                size = len(data)
+                self.queued_bytes -= size
+                if (sent := send(data)) != size:
                     self._put_back(data, sent)
                     break
-                self.queued_bytes -= size
-                self.sent_bytes += size
+                self.has_sent = True
         except (trio.WouldBlock, trio.BusyResourceError):
-            self._in_flight = 0  # if somebody else is sending, the task will find that out, and fail
-            self._put_back(data, 0)
+            self._put_back(data, 0)  # if somebody else is sending, the task will find that out, and fail
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            self._in_flight = 0
             self.lose(peer_gone=True)
         except Exception as exc:
-            self._in_flight = 0
             self._crash(exc)
         if self._progress is not None:
             self._tell_progress()
-        return bool(self._items or self._dropped)
+        return self._items is not None or bool(self._dropped)
 
     def _put_back(self, data: Data, sent: object) -> None:
         """`sent` bytes of `data` were sent, and not all."""
         if type(sent) is not int or not 0 <= sent <= len(data):
             raise TypeError(f"send_nowait() returns how many bytes were sent; got {sent!r}")
-        self.sent_bytes += sent
-        if self.lost:
-            self.queued_bytes = 0
-        else:
-            self.queued_bytes -= sent
-            self.put_first(memoryview(data)[sent:])
+        self.has_sent = self.has_sent or sent > 0
+        if not self.lost:
+            rest = memoryview(data)[sent:]
+            self.put_first(rest)
+            self.queued_bytes += len(rest)
 
     # ------------------------------------------------------------------ the task
 
@@ -295,5 +289,5 @@ class Writer(OutQueue):
             self.idle_since = trio.current_time()
             self.queued_bytes -= self._in_flight
             self._in_flight = 0
-        self.sent_bytes += len(data)
+        self.has_sent = True
         self._tell_progress()
