@@ -17,8 +17,7 @@ splitting what it does not use.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from operator import length_hint
 from typing import NamedTuple, TypeAlias
 
@@ -37,10 +36,10 @@ class Batch(NamedTuple):
     ended: bool
 
 
-#: `Batch(pieces, ended)` for half of its price: a NamedTuple is made by a function in Python, this one by none.
-_batch_of: Callable[[tuple[Iterator[bytes], bool]], Batch] = partial(tuple.__new__, Batch)
+#: A `Batch` that is a plain tuple.
+Pieces: TypeAlias = tuple[Iterator[bytes], bool]
 
-#: Where the scanner stood in the chunk before a batch: (_pos, _held, _frame_bytes, _matched, _terminator).
+#: Where the scanner stood in the chunk before a batch: (_pos, _held, frame_bytes, _matched, _terminator).
 _Mark: TypeAlias = tuple[int, int, int, bytes | None, Terminator]
 
 _START: _Mark = (0, 0, 0, None, None)
@@ -80,8 +79,8 @@ class TerminatorBuffer(ChunkQueue):
     """
 
     __slots__ = (
-        "_batch", "_frame_bytes", "_limit", "_mark", "_matched", "_needle", "_needles", "_skipping", "_tail_from",
-        "_terminator", "_window", "batch_frames",
+        "_batch", "_limit", "_mark", "_matched", "_needle", "_needles", "_tail_from", "_terminator", "_window",
+        "batch_frames", "frame_bytes", "skipping",
     )  # fmt: skip
 
     def __init__(self, terminator: Terminator = None, *, max_frame_bytes: int | None = None) -> None:
@@ -89,8 +88,10 @@ class TerminatorBuffer(ChunkQueue):
         check_terminator(terminator)
         self._use(terminator)
         self._matched: bytes | None = None
-        self._frame_bytes = 0  # handed over of the present frame
-        self._skipping = False
+        #: How many bytes of the present frame have come, held back ones included.
+        self.frame_bytes = 0
+        #: Whether its rest is being dropped: see `skip_frame`.
+        self.skipping = False
         self._window = 0
         self._tail_from = -1  # for tuples: where one may begin that the chunk cuts off
         self._batch = _NOTHING
@@ -131,8 +132,8 @@ class TerminatorBuffer(ChunkQueue):
         self._use(terminator)
         self._tail_from = -1
         self._window = 0
-        self._frame_bytes = 0
-        self._skipping = False
+        self.frame_bytes = 0
+        self.skipping = False
 
     def _use(self, terminator: Terminator) -> None:
         self._needles: tuple[Needle, ...] = ()
@@ -165,7 +166,7 @@ class TerminatorBuffer(ChunkQueue):
     def skip_frame(self) -> None:
         """Drop the rest of the present frame, with its terminator, and go on behind it."""
         self.stop()
-        self._skipping = True
+        self.skipping = True
         self._window = 0  # the frame to be dropped comes alone
 
     # ------------------------------------------------------------------ what is buffered
@@ -181,12 +182,7 @@ class TerminatorBuffer(ChunkQueue):
     @property
     def mid_frame(self) -> bool:
         """Whether a frame has begun and not ended: some of it has come."""
-        return bool(self._frame_bytes or self._held or self._skipping)
-
-    @property
-    def frame_bytes(self) -> int:
-        """How many bytes of the present frame have come, held back ones included."""
-        return self._frame_bytes + self._held
+        return bool(self.frame_bytes or self.skipping)
 
     def drained(self) -> bool:
         """Whether the next step of the iteration would need more input. Then nothing that was fed is kept."""
@@ -204,8 +200,8 @@ class TerminatorBuffer(ChunkQueue):
     def take(self) -> bytes:
         """Take out everything that was not handed over, for another protocol to go on with it."""
         self.stop()
-        self._frame_bytes = 0
-        self._skipping = False
+        self.frame_bytes = 0
+        self.skipping = False
         return super().take()
 
     def stop(self) -> None:
@@ -215,7 +211,7 @@ class TerminatorBuffer(ChunkQueue):
         if not rest:
             return
         if len(rest) == self.batch_frames:
-            self._pos, self._held, self._frame_bytes, self._matched, self._terminator = self._mark
+            self._pos, self._held, self.frame_bytes, self._matched, self._terminator = self._mark
             self._next_seen = None
         else:  # some frames of a split were handed over: the others are contiguous, up to _pos
             self._pos -= sum(map(len, rest)) + len(rest) * len(self._needles[0].pattern)
@@ -223,16 +219,20 @@ class TerminatorBuffer(ChunkQueue):
     # ------------------------------------------------------------------ scanning
 
     def __iter__(self) -> Iterator[Batch]:
-        while (batch := self.next_batch()) is not None:
-            yield batch
+        while (batch := self.next_pieces()) is not None:
+            yield Batch(*batch)
 
     def next_batch(self) -> Batch | None:
         """The next step of the iteration; None if more input is needed."""
+        return None if (batch := self.next_pieces()) is None else Batch(*batch)
+
+    def next_pieces(self) -> Pieces | None:
+        """As `next_batch`, for who has no use for names: a tuple costs a third."""
         if self._batch is not _NOTHING:
             self.stop()
         while self._pos < len(self._chunk) or self._has_more():
             terminator = self._terminator
-            self._mark = self._pos, self._held, self._frame_bytes, self._matched, terminator
+            self._mark = self._pos, self._held, self.frame_bytes, self._matched, terminator
             if (needle := self._needle) is not None:
                 pieces, ended = self._scan_for_one(needle)
                 if ended:
@@ -244,25 +244,26 @@ class TerminatorBuffer(ChunkQueue):
                 self._pos = len(self._chunk)
             else:
                 pieces, ended = self._scan_for_any()
-            if self._skipping:
-                self._skipping = not ended
+            if self.skipping:
+                self.skipping = not ended
             elif pieces:
                 self._batch = batch = iter(pieces)
                 self.batch_frames = len(pieces)
-                return _batch_of((batch, ended))
+                return batch, ended
         return None
 
     def _rejoin(self) -> None:
         if self._held:
+            self.frame_bytes -= self._held
             super()._rejoin()
-            self._mark = (self._pos, self._held, *self._mark[2:])  # the same place as before
+            self._mark = (self._pos, self._held, self.frame_bytes, *self._mark[3:])  # the same place as before
 
     def _scan_count(self, count: int) -> tuple[list[bytes], bool]:
         piece = self._chunk[self._pos : self._pos + count]
         left = count - len(piece)
         self._pos += len(piece)
         self._terminator = left or None
-        self._frame_bytes = self._frame_bytes + len(piece) if left else 0
+        self.frame_bytes = self.frame_bytes + len(piece) if left else 0
         return [piece], not left
 
     def _scan_for_one(self, needle: Needle) -> tuple[list[bytes], bool]:
@@ -278,10 +279,10 @@ class TerminatorBuffer(ChunkQueue):
         end = at + len(pattern)
         if end < len(chunk) and not self._window:
             self._window = _FIRST_WINDOW
-        if self._frame_bytes + at - start > self._limit:
+        if self.frame_bytes + at - start > self._limit:
             return self._hand_over(at, end, ended=True)
         self._pos = end
-        self._frame_bytes = 0
+        self.frame_bytes = 0
         return [chunk[start:at]], True
 
     def _split(self, pattern: bytes) -> list[bytes]:
@@ -290,14 +291,14 @@ class TerminatorBuffer(ChunkQueue):
         frames = self._chunk[self._pos : end].split(pattern, _BATCH_FRAMES)
         rest = frames.pop()
         self._adapt_window(len(frames))
-        if not frames or self._frame_bytes + len(frames[0]) > self._limit:
+        if not frames or self.frame_bytes + len(frames[0]) > self._limit:
             return []
         if end - self._pos > self._limit < max(map(len, frames)):
             within = next(index for index, frame in enumerate(frames) if len(frame) > self._limit)
             rest = pattern.join((*frames[within:], rest))
             del frames[within:]
         self._pos = end - len(rest)
-        self._frame_bytes = 0
+        self.frame_bytes = 0
         return frames
 
     def _adapt_window(self, frames: int) -> None:
@@ -317,12 +318,12 @@ class TerminatorBuffer(ChunkQueue):
         if not ended and matched <= at - start:
             at, matched = start, 0  # it did not: the chunk is searched from its beginning
         freed = held + (at - start) - matched
-        if self._frame_bytes + freed > self._limit and not self._skipping:
+        if self.frame_bytes - held + freed > self._limit and not self.skipping:
             self._rejoin()
             return self._scan_for_one(needle)
         self._pos = at
         self._held = 0 if ended else matched
-        self._frame_bytes = 0 if ended else self._frame_bytes + freed
+        self.frame_bytes = 0 if ended else self.frame_bytes + at - start
         return [needle.pattern[:freed]] if freed or ended else [], ended
 
     def _scan_for_any(self) -> tuple[list[bytes], bool]:
@@ -358,17 +359,18 @@ class TerminatorBuffer(ChunkQueue):
         if self._pos == end:
             self._pos = len(self._chunk)
             self._holder, self._held = holder, self._pos - end
+            self.frame_bytes += self._held
         return result
 
     def _hand_over(self, end: int, resume: int, *, ended: bool) -> tuple[list[bytes], bool]:
         """Hand over the chunk up to `end` and go on at `resume`; if the limit does not allow it, what it does allow."""
-        room = self._limit - self._frame_bytes
-        if end - self._pos > room and not self._skipping:
+        room = self._limit - self.frame_bytes
+        if end - self._pos > room and not self.skipping:
             if room <= 0:
                 raise FrameTooLong(self._limit)
             end = resume = self._pos + room
             ended = False
         piece = self._chunk[self._pos : end]
         self._pos = resume
-        self._frame_bytes = 0 if ended else self._frame_bytes + len(piece)
+        self.frame_bytes = 0 if ended else self.frame_bytes + len(piece)
         return [piece] if piece or ended else [], ended

@@ -12,7 +12,7 @@ from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ._begun import Begun
-from ._buffer import Batch
+from ._buffer import Pieces
 from ._endings import Ended, Lost
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Callbacks:
         self.receiving = False  # it goes on with the conversation
         self.owes_end = False  # the last of a frame is being collected, or was when that was cancelled or raised
 
-    def hand_over(self, batch: Batch, *, piecewise: bool) -> Awaitable[None] | None:
+    def hand_over(self, batch: Pieces, piecewise: bool) -> Awaitable[None] | None:
         """Call what collects and what acts on frames, until the batch is through, or one piece of it.
 
         If a callback waits, this returns what is to be awaited before it is called again for the pieces that are left.

@@ -173,26 +173,27 @@ class Connection(OutputSide):
                     self.nursery.cancel_scope.cancel()
 
     async def _converse(self) -> None:
+        intake, timeouts = self.intake, self._timeouts
         try:
             self.flush()
             await self._callbacks.call(self._handler.handle_connect)
             while self.open:
                 self._news = False
-                if self.intake.fresh:
-                    self._timeouts.drop_due()
+                if intake.fresh:
+                    timeouts.drop_due()
                 await self._handle_news()
                 with trio.CancelScope() as scope:
                     while not self._news:  # closing is news, too
                         await self._delivery.deliver()
-                        if self.intake.eof and not self._eof_told and self.open:
+                        if intake.eof and not self._eof_told and self.open:
                             self._eof_told = True
                             await self._callbacks.call(self._handler.handle_eof)
                             continue
                         in_message = self._note_progress()
                         if not self._news:
-                            self._timeouts.note_waiting(in_message=in_message)
-                            await self.intake.wait(scope)
-                            self._timeouts.since = None
+                            timeouts.note_waiting(in_message)
+                            await intake.wait(scope)
+                            timeouts.since = None
         finally:
             # At once, so that nobody pushes to a conversation that is ending.
             self.close_when_done()
@@ -201,7 +202,7 @@ class Connection(OutputSide):
     def _note_progress(self) -> bool:
         """What has come is handed over: whether a message is in progress."""
         intake, buffer = self.intake, self.buffer
-        in_message = buffer.mid_frame or not self._handler.between_messages()
+        in_message = buffer.frame_bytes > 0 or buffer.skipping or not self._handler.between_messages()
         if not in_message:
             if self.stopping:
                 self.close_when_done()
@@ -284,7 +285,7 @@ class Connection(OutputSide):
                 self._send_before_waiting()
                 try:
                     with trio.CancelScope() as scope:
-                        self._timeouts.note_waiting(in_message=True, until=until)
+                        self._timeouts.note_waiting(True, until)
                         await self.intake.wait(scope)
                         self._timeouts.since = None
                 except BaseException:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import trio
 
-from ._buffer import Batch, TerminatorBuffer
+from ._buffer import Pieces, TerminatorBuffer
 from ._callbacks import Callbacks
+from ._errors import FrameTooLong
 from ._timeouts import Timeouts
 from ._writer import Writer
 
@@ -40,7 +41,7 @@ class Delivery:
         self._conversation = conversation
         self._callbacks = callbacks
         self._timeouts = timeouts
-        self._rest: Batch | None = None  # a batch that has been left before its end
+        self._rest: Pieces | None = None  # a batch that has been left before its end
         self._frames = 0  # since other tasks had their turn
         self.judging = False  # handle_oversize is called
 
@@ -52,7 +53,6 @@ class Delivery:
         called, piecewise = False, enough is not None
         callbacks, conversation = self._callbacks, self._conversation
         buffer, writer, timeouts = conversation.buffer, conversation.writer, self._timeouts
-        is_enough = enough or buffer.drained
         outer, callbacks.corked = callbacks.corked, True
         try:
             while conversation.open:
@@ -64,16 +64,17 @@ class Delivery:
                 else:
                     batch = None
                     try:
-                        batch = buffer.next_batch() if self._rest is None else self._next_of(self._rest)
+                        batch = buffer.next_pieces() if self._rest is None else self._next_of(self._rest)
                         if batch is None:
                             break
                         self._rest = batch
-                        if (waiting := callbacks.hand_over(batch, piecewise=piecewise)) is not None:
+                        if (waiting := callbacks.hand_over(batch, piecewise)) is not None:
                             await waiting
                         elif not piecewise:
                             self._rest = None
                     except Exception as exc:
-                        await (self._judge() if batch is None else callbacks.error(exc))
+                        too_long = batch is None and isinstance(exc, FrameTooLong)
+                        await (self._judge() if too_long else callbacks.error(exc))
                     self._frames += 1 if piecewise else buffer.batch_frames
                     if callbacks.owes_end:
                         continue
@@ -82,7 +83,7 @@ class Delivery:
                 if self._frames >= _FRAMES_PER_TURN:
                     self._frames = 0
                     await trio.lowlevel.checkpoint()
-                if is_enough() and (piecewise or not writer.overfull):
+                if buffer.drained() and not writer.overfull if enough is None else enough():
                     break
         finally:
             callbacks.corked = outer
@@ -94,12 +95,13 @@ class Delivery:
         """Whether there is something to be handed over, as far as is known without looking for terminators."""
         return self._callbacks.owes_end or not self._conversation.buffer.drained()
 
-    def _next_of(self, rest: Batch) -> Batch | None:
+    def _next_of(self, rest: Pieces) -> Pieces | None:
         """Go on with a batch that was left, unless the buffer has taken it back. Raises FrameTooLong."""
-        if length_hint(rest.pieces):
+        pieces, _ = rest
+        if length_hint(pieces):
             return rest
         self._rest = None
-        return self._conversation.buffer.next_batch()
+        return self._conversation.buffer.next_pieces()
 
     async def _wait_for_room(self) -> None:
         outer, self._callbacks.corked = self._callbacks.corked, False

@@ -70,7 +70,7 @@ class Timeouts:
 
     # ------------------------------------------------------------------ what happens
 
-    def note_waiting(self, *, in_message: bool, until: float | None = None) -> None:
+    def note_waiting(self, in_message: bool, until: float | None = None) -> None:
         """From now on input is waited for, and a message is in progress or not.
 
         `until`: the deadline of this wait, instead of the message timeout's.
