@@ -59,9 +59,7 @@ class Delivery:
                 if writer.overfull:
                     await self._wait_for_room()
                     continue
-                if callbacks.owes_end:
-                    await callbacks.end_frame()
-                else:
+                if not callbacks.owes_end:
                     batch = None
                     try:
                         batch = buffer.next_pieces() if self._rest is None else self._next_of(self._rest)
@@ -75,15 +73,17 @@ class Delivery:
                     except Exception as exc:
                         too_long = batch is None and isinstance(exc, FrameTooLong)
                         await (self._judge() if too_long else callbacks.error(exc))
-                    self._frames += 1 if piecewise else buffer.batch_frames
-                    if callbacks.owes_end:
-                        continue
+                if callbacks.owes_end and conversation.open:
+                    await callbacks.end_frame()
                 called = True
                 timeouts.since = None
+                if not piecewise and buffer.drained() and not writer.overfull:
+                    break
+                self._frames += 1 if piecewise else buffer.batch_frames
                 if self._frames >= _FRAMES_PER_TURN:
                     self._frames = 0
                     await trio.lowlevel.checkpoint()
-                if buffer.drained() and not writer.overfull if enough is None else enough():
+                if enough is not None and enough():
                     break
         finally:
             callbacks.corked = outer

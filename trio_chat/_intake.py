@@ -11,8 +11,8 @@ scheduler: it is in the buffer before anyone looks at the interruption, and noth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Protocol
 
 import trio
 
@@ -72,11 +72,42 @@ class Intake:
         self.fresh = False  # something has come that the conversation has not looked at
         self.fresh_bytes = 0  # how much
 
-    def wait(self, scope: trio.CancelScope) -> Coroutine[Any, Any, None]:
-        """For the conversation: until something has come, or it is interrupted, which cancels `scope`."""
-        if self._receiving or self.eof:
-            return self._wait_in_turn(scope)
-        return self._receive(self._times, scope)
+    async def wait(self, scope: trio.CancelScope | None) -> None:
+        """Wait until something has come. The conversation brings the scope that is cancelled to interrupt it.
+
+        A lookout, which brings none, has made sure that nobody is receiving.
+        """
+        usual = self._limits.ac_in_buffer_size
+        times = 1
+        if scope is not None:
+            if self._receiving or self.eof:
+                await self._wait_in_turn(scope)
+                return
+            times = self._times
+            self.waits.append(scope)
+        self._receiving = True
+        try:
+            chunk = await self._stream.receive_some(times * usual)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            chunk = b""
+            self.lost = True
+        finally:
+            self._receiving = False
+            if scope is not None:
+                self.waits.remove(scope)
+            if self.turn is not None:
+                self.wake()
+        self.fresh = True
+        if chunk:
+            self._buffer.feed(chunk)
+            size = len(chunk)
+            self.fresh_bytes += size
+            self._times = _MORE if size >= usual else 1
+        elif self.lost:
+            self._note_loss()
+        else:
+            self.eof = True
+            self._buffer.feed_eof()
 
     async def _wait_in_turn(self, scope: trio.CancelScope) -> None:
         self.waits.append(scope)
@@ -87,7 +118,7 @@ class Intake:
                 elif self._receiving:
                     await self._wait_for_a_turn()
                 else:
-                    await self._receive(self._times)
+                    await self.wait(None)
         finally:
             self.waits.remove(scope)
 
@@ -106,7 +137,7 @@ class Intake:
                 await self._wait_for_a_turn()
             else:
                 with trio.CancelScope() as self._lookout:
-                    await self._receive(1)
+                    await self.wait(None)
                 self._lookout = None
 
     async def stop(self) -> None:
@@ -129,35 +160,6 @@ class Intake:
         if self._lookout is not None:
             self._lookout.cancel()
         self.wake()
-
-    async def _receive(self, times: int, scope: trio.CancelScope | None = None) -> None:
-        """Receive at most `times` as many bytes as usual; as a wait of the conversation, in its `scope`."""
-        usual = self._limits.ac_in_buffer_size
-        chunk: bytes | bytearray = b""
-        self._receiving = True
-        if scope is not None:
-            self.waits.append(scope)
-        try:
-            chunk = await self._stream.receive_some(times * usual)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            self.lost = True
-        finally:
-            self._receiving = False
-            if scope is not None:
-                self.waits.remove(scope)
-            if self.turn is not None:
-                self.wake()
-        self.fresh = True
-        if chunk:
-            self._buffer.feed(chunk)
-            size = len(chunk)
-            self.fresh_bytes += size
-            self._times = _MORE if size >= usual else 1
-        elif self.lost:
-            self._note_loss()
-        else:
-            self.eof = True
-            self._buffer.feed_eof()
 
     async def _wait_for_a_turn(self) -> None:
         if self.turn is None:
