@@ -59,14 +59,12 @@ class Callbacks:
         If a callback waits, this returns what is to be awaited before it is called again for the pieces that are left.
         Then, and if a callback raises, it may be that the end of the frame is owed.
         """
-        conversation = self._conversation
-        collect = self._handler.collect_incoming_data
-        found = self._handler.found_terminator
+        conversation, handler = self._conversation, self._handler
         pieces, ended = batch
         for data in islice(pieces, 1) if piecewise else pieces:  # they are taken back when the conversation is closed
             if data:
                 try:
-                    reply = collect(data)
+                    reply = handler.collect_incoming_data(data)
                 except Exception:
                     self.owes_end = ended
                     raise
@@ -79,7 +77,7 @@ class Callbacks:
                     self.owes_end = False
                 if not conversation.open:
                     break
-            if ended and (reply := found()) is not None and (waiting := self.begin(reply)) is not None:
+            if ended and (reply := handler.found_terminator()) is not None and (waiting := self.begin(reply)) is not None:
                 return waiting
         return None
 
