@@ -77,7 +77,11 @@ class Callbacks:
                     self.owes_end = False
                 if not conversation.open:
                     break
-            if ended and (reply := handler.found_terminator()) is not None and (waiting := self.begin(reply)) is not None:
+            if (
+                ended
+                and (reply := handler.found_terminator()) is not None
+                and (waiting := self.begin(reply)) is not None
+            ):
                 return waiting
         return None
 

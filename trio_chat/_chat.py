@@ -178,7 +178,15 @@ class AsyncChat(Handler):
             TypeError: for what is not bytes-like.
             trio.ClosedResourceError: after `close` or `close_when_done`; see `closing`.
         """
-        self._connection.push(data if type(data) is bytes else as_bytes(data, "push()"))
+        if type(data) is not bytes:
+            data = as_bytes(data, "push()")
+        connection = self._connection
+        if not connection.open:
+            connection.check_open("push()")
+        writer = connection.writer
+        writer.append(data)
+        if writer.queued_bytes > self.high_water_bytes or writer.sources or not connection.callbacks.corked:
+            connection.note_queued()
 
     def push_with_producer(self, producer: Producer) -> None:
         """Queue everything that `producer` will give: it is asked for more whenever what came before has been sent.

@@ -45,13 +45,13 @@ if TYPE_CHECKING:
 
 class Connection(OutputSide):
     __slots__ = (
-        "_begun", "_callbacks", "_delivery", "_detached", "_eof_told", "_farewell", "_handler", "_in_timeout", "_news",
-        "_timeouts", "buffer", "closed", "helpers", "intake", "nursery", "open", "stopping", "stream", "writer",
+        "_begun", "_delivery", "_detached", "_eof_told", "_farewell", "_handler", "_in_timeout", "_news", "_timeouts",
+        "buffer", "callbacks", "closed", "helpers", "intake", "nursery", "open", "stopping", "stream", "writer",
     )  # fmt: skip
 
     def __init__(self, handler: Handler, stream: trio.abc.Stream) -> None:
         self._handler = handler
-        self._callbacks = Callbacks(handler, self)
+        self.callbacks = Callbacks(handler, self)
         self.stream = stream
         self.buffer = TerminatorBuffer(handler.terminator)
         self.writer = Writer(stream, handler, self._note_output)
@@ -69,7 +69,7 @@ class Connection(OutputSide):
         waits: list[trio.CancelScope] = []
         self._timeouts = Timeouts(handler, self.writer, waits, self.interrupt)
         self.intake = Intake(stream, self.buffer, handler, waits, self._note_loss)
-        self._delivery = Delivery(handler, self, self._callbacks, self._timeouts)
+        self._delivery = Delivery(handler, self, self.callbacks, self._timeouts)
 
     # ------------------------------------------------------------------ moves, callable from any task
 
@@ -99,7 +99,7 @@ class Connection(OutputSide):
 
     def set_terminator(self, terminator: Terminator) -> None:
         self.buffer.terminator = terminator
-        if self.intake.waits or not self._callbacks.corked:
+        if self.intake.waits or not self.callbacks.corked:
             self.interrupt()  # it may end what is already buffered
 
     def interrupt(self) -> None:
@@ -162,7 +162,7 @@ class Connection(OutputSide):
             try:
                 await self.writer.aclose()
             finally:
-                await self._callbacks.call(self._handler.handle_close)
+                await self.callbacks.call(self._handler.handle_close)
 
     async def _converse_with_background_tasks(self) -> None:
         with raising_itself(but_not_ends_of=self):
@@ -176,7 +176,7 @@ class Connection(OutputSide):
         intake, timeouts = self.intake, self._timeouts
         try:
             self.flush()
-            await self._callbacks.call(self._handler.handle_connect)
+            await self.callbacks.call(self._handler.handle_connect)
             while self.open:
                 self._news = False
                 if intake.fresh:
@@ -187,7 +187,7 @@ class Connection(OutputSide):
                         await self._delivery.deliver()
                         if intake.eof and not self._eof_told and self.open:
                             self._eof_told = True
-                            await self._callbacks.call(self._handler.handle_eof)
+                            await self.callbacks.call(self._handler.handle_eof)
                             continue
                         in_message = self._note_progress()
                         if not self._news:
@@ -203,11 +203,10 @@ class Connection(OutputSide):
         """What has come is handed over: whether a message is in progress."""
         intake, buffer = self.intake, self.buffer
         in_message = buffer.frame_bytes > 0 or buffer.skipping or not self._handler.between_messages()
-        if not in_message:
-            if self.stopping:
-                self.close_when_done()
-        elif buffer.frame_bytes < intake.fresh_bytes:
-            self._timeouts.message_since = None  # some of it ended another frame, the present one began within it
+        if not in_message or buffer.frame_bytes < intake.fresh_bytes:
+            self._timeouts.message_since = None  # some of it ended the frame before, the present one began within it
+        if self.stopping and not in_message:
+            self.close_when_done()
         intake.fresh, intake.fresh_bytes = False, 0
         return in_message
 
@@ -220,14 +219,14 @@ class Connection(OutputSide):
         if (failure := self.writer.failure) is not None:
             self.writer.failure = None
             try:
-                await self._callbacks.error(failure)
+                await self.callbacks.error(failure)
             finally:
                 self.close()
         if (due := self._timeouts.take_due()) is not None:
             if due == "write" or (self.open and not (due == "idle" and self._in_timeout)):
                 outer, self._in_timeout = self._in_timeout, True
                 try:
-                    await self._callbacks.call(self._handler.handle_timeout, due)
+                    await self.callbacks.call(self._handler.handle_timeout, due)
                 finally:
                     self._in_timeout = outer
             if due == "write":
@@ -251,7 +250,7 @@ class Connection(OutputSide):
     # ------------------------------------------------------------------ within a callback
 
     async def receive_more(self, patience: float, enough: Callable[[], bool]) -> bool:
-        callbacks = self._callbacks
+        callbacks = self.callbacks
         if callbacks.current is None or self._delivery.judging:
             raise RuntimeError("receive_more() is for a callback that is running, and not for handle_oversize()")
         if callbacks.receiving:
@@ -270,7 +269,7 @@ class Connection(OutputSide):
     async def _receive_until(self, enough: Callable[[], bool], until: float, ours: object) -> bool:
         self._timeouts.since = None
         while self.open:
-            if self._callbacks.current is not ours:
+            if self.callbacks.current is not ours:
                 raise RuntimeError("the callback for which receive_more() was called has returned")
             if self._news:
                 self._news = False

@@ -1,7 +1,7 @@
 """What is buffered goes to the callbacks: all of it, or within another callback as much as is enough for that.
 
-A batch of the buffer that a callback has not let pass, because it returned before it was through with it, is gone on
-with: the buffer takes back what is left of it whenever that has to be scanned anew.
+A batch that was left before its end, because a callback waits, or has raised, or is content with one piece, is gone on
+with, unless the buffer has taken it back: what is left of a batch is scanned anew whenever it has to be.
 """
 
 from __future__ import annotations

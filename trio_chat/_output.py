@@ -15,7 +15,6 @@ from ._endings import Ended, Lost
 if TYPE_CHECKING:
     from ._buffer import TerminatorBuffer
     from ._callbacks import Callbacks
-    from ._handler import Handler
     from ._intake import Intake
     from ._producers import Source
     from ._writer import Writer
@@ -30,25 +29,17 @@ class OutputSide:
     intake: Intake
     writer: Writer
     helpers: trio.Nursery | None
-    _callbacks: Callbacks
-    _handler: Handler
-
-    def push(self, data: bytes) -> None:
-        if not self.open:
-            self.check_open("push()")
-        writer = self.writer
-        writer.append(data)
-        if not self._callbacks.corked or writer.queued_bytes > self._handler.high_water_bytes or writer.sources:
-            self._note_queued()
+    callbacks: Callbacks
 
     def push_source(self, source: Source) -> None:
         self.writer.push_source(source)
-        self._note_queued()
+        self.note_queued()
 
-    def _note_queued(self) -> None:
+    def note_queued(self) -> None:
+        """Look at what was pushed: there may be too much of it by now, or nobody who will send it."""
         if self.writer.fills_up():
             self.buffer.stop()  # the next frame waits
-        if not self._callbacks.corked:
+        if not self.callbacks.corked:
             self.flush()
 
     def flush(self) -> None:
@@ -65,7 +56,7 @@ class OutputSide:
 
         Not for who has begun to wait already.
         """
-        if not self._callbacks.corked and self.writer.send_now():
+        if not self.callbacks.corked and self.writer.send_now():
             self._wake_writer()
         if self.intake.turn is not None:
             self.intake.wake()

@@ -52,6 +52,7 @@ class Timeouts:
         self._waits = waits
         #: When that began, or would have but for an interruption. None when callbacks have run: the wait begins anew.
         self.since: float | None = None
+        #: Since when the message in progress has been; None when there is none, or it began within what came last.
         self.message_since: float | None = None
         self._wait_until: float | None = None
         self.due: TimeoutKind | None = None
@@ -85,8 +86,6 @@ class Timeouts:
             if self.message_since is None and until is None:
                 self.message_since = now
             deadline = min(deadline, self._message_deadline())
-        else:
-            self.message_since = None
         if (ticket := self._ticket) is not None and deadline < ticket.look_at:
             ticket.look(deadline)
 
