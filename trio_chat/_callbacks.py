@@ -70,19 +70,15 @@ class Callbacks:
                     raise
                 if reply is not None:
                     self.owes_end = ended
-                    if (waiting := self.begin(reply)) is not None:
-                        return waiting
+                    if (rest := self.begin(reply)) is not None:
+                        return rest
                     if ended and not self.owes_end:
                         continue  # the callback went on with the conversation, which has ended the frame
                     self.owes_end = False
                 if not conversation.open:
                     break
-            if (
-                ended
-                and (reply := handler.found_terminator()) is not None
-                and (waiting := self.begin(reply)) is not None
-            ):
-                return waiting
+            if ended and (reply := handler.found_terminator()) is not None and (rest := self.begin(reply)) is not None:
+                return rest
         return None
 
     async def end_frame(self) -> None:
