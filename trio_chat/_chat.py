@@ -204,6 +204,30 @@ class AsyncChat(Handler):
         self._connection.push_source(source)
 
     @property
+    def takes_files(self) -> bool:
+        """Whether `send_file_nowait` may send something: nothing is queued, and the stream can do it."""
+        return self._connection.writer.file_sender() is not None
+
+    def send_file_nowait(self, file: int, start: int, count: int) -> int:
+        """Send a part of an open file, without copying it, as far as that goes without waiting for the peer.
+
+        That is for files which are in memory: what of it is on a disk is waited for, by everyone. Nothing is sent as
+        long as something is queued, or over a stream that cannot do it, as one with TLS: push what is left.
+
+        Args:
+            file: its descriptor; its position does not matter, and stays.
+            start: where the part begins, in bytes.
+            count: how long it is, in bytes.
+
+        Returns how many bytes were sent: less than `count` if the peer does not take more at present, or at the end of
+        the file. 0 does not mean that later calls are in vain.
+
+        Raises `trio.ClosedResourceError` after `close` or `close_when_done`.
+        """
+        self._connection.check_open("send_file_nowait()")
+        return self._connection.writer.send_file_now(file, start, count)
+
+    @property
     def queued_bytes(self) -> int:
         """How many bytes are queued, including those being sent. What producers will give is not counted."""
         return self._connection.writer.queued_bytes

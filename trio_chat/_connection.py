@@ -281,6 +281,8 @@ class Connection(OutputSide):
                 return False
             elif not self._news:  # there may be some by now
                 self.intake.fresh = False
+                if until > trio.current_time() and self.intake.receive_now():
+                    continue
                 self._send_before_waiting()
                 try:
                     with trio.CancelScope() as scope:

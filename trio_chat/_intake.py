@@ -17,8 +17,10 @@ from typing import Protocol
 import trio
 
 from ._buffer import TerminatorBuffer
+from ._streams import nowait_receiver
 
 _MORE = 4  # times as much as usual is asked for when there is much: asking costs more than copying
+_RECEIVES_AT_ONCE = 4  # without a wait, after which other tasks have their turn
 
 
 class InputLimits(Protocol):
@@ -30,6 +32,7 @@ class InputLimits(Protocol):
 
 class Intake:
     __slots__ = (
+        "_at_once",
         "_buffer",
         "_limits",
         "_lookout",
@@ -61,6 +64,7 @@ class Intake:
         self._limits = limits
         self._note_loss = note_loss
         self._receiving = False
+        self._at_once = _RECEIVES_AT_ONCE  # so many more may follow
         self._times = 1  # as many bytes as usual are asked for, or more if so many came the last time
         self.turn: trio.lowlevel.ParkingLot | None = None  # where others wait while one receives
         self._lookout: trio.CancelScope | None = None  # in which a lookout receives
@@ -77,7 +81,6 @@ class Intake:
 
         A lookout, which brings none, has made sure that nobody is receiving.
         """
-        usual = self._limits.ac_in_buffer_size
         times = 1
         if scope is not None:
             if self._receiving or self.eof:
@@ -86,10 +89,11 @@ class Intake:
             times = self._times
             self.waits.append(scope)
         self._receiving = True
+        self._at_once = _RECEIVES_AT_ONCE
+        chunk: bytes | bytearray | None = None
         try:
-            chunk = await self._stream.receive_some(times * usual)
+            chunk = await self._stream.receive_some(times * self._limits.ac_in_buffer_size)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            chunk = b""
             self.lost = True
         finally:
             self._receiving = False
@@ -97,17 +101,7 @@ class Intake:
                 self.waits.remove(scope)
             if self.turn is not None:
                 self.wake()
-        self.fresh = True
-        if chunk:
-            self._buffer.feed(chunk)
-            size = len(chunk)
-            self.fresh_bytes += size
-            self._times = _MORE if size >= usual else 1
-        elif self.lost:
-            self._note_loss()
-        else:
-            self.eof = True
-            self._buffer.feed_eof()
+        self._take(chunk)
 
     async def _wait_in_turn(self, scope: trio.CancelScope) -> None:
         self.waits.append(scope)
@@ -160,6 +154,39 @@ class Intake:
         if self._lookout is not None:
             self._lookout.cancel()
         self.wake()
+
+    def receive_now(self) -> bool:
+        """For the conversation: take what has come already. False if that is nothing, as far as is known.
+
+        Not again and again: after some times other tasks have their turn, in `wait`.
+        """
+        receive = nowait_receiver(self._stream)
+        if receive is None or self._receiving or self.eof or not self._at_once:
+            return False
+        self._at_once -= 1
+        chunk: bytes | bytearray | None = None
+        try:
+            chunk = receive(self._times * self._limits.ac_in_buffer_size)
+        except trio.WouldBlock:
+            return False
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self.lost = True
+        self.wake()
+        self._take(chunk)
+        return True
+
+    def _take(self, chunk: bytes | bytearray | None) -> None:
+        """`chunk` has come; None: nothing does any more."""
+        if chunk:
+            self._buffer.feed(chunk)
+            self.fresh_bytes += len(chunk)
+            self._times = _MORE if len(chunk) >= self._limits.ac_in_buffer_size else 1
+        elif chunk is not None:
+            self.eof = True
+            self._buffer.feed_eof()
+        self.fresh = True
+        if chunk is None:
+            self._note_loss()
 
     async def _wait_for_a_turn(self) -> None:
         if self.turn is None:

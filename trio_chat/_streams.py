@@ -35,9 +35,41 @@ class NowaitSender(Protocol):
     def __call__(self, data: bytes | bytearray | memoryview, /) -> int: ...
 
 
+class NowaitReceiver(Protocol):
+    """Gives what `receive_some` would, if it need not wait for that; else it raises `trio.WouldBlock`.
+
+    A stream may have such a method, as `receive_nowait`.
+    """
+
+    def __call__(self, max_bytes: int, /) -> bytes: ...
+
+
+def nowait_receiver(stream: trio.abc.ReceiveStream) -> NowaitReceiver | None:
+    """The stream's `receive_nowait`; None if it has none that does what its `receive_some` does."""
+    has_one = has_nowait(type(stream), "receive_some", "receive_nowait")
+    return stream.receive_nowait if has_one else None  # type: ignore[attr-defined]
+
+
+class NowaitFileSender(Protocol):
+    """Sends what it can without waiting of `count` bytes of an open file from `start` on; returns how many bytes.
+
+    A stream may have such a method, as `send_file_nowait`. 0 if it sends nothing now, for whatever reason.
+    """
+
+    def __call__(self, file: int, start: int, count: int, /) -> int: ...
+
+
 def nowait_sender(stream: trio.abc.SendStream) -> NowaitSender | None:
     """The stream's `send_nowait`; None if it has none that does what its `send_all` does."""
     return stream.send_nowait if has_nowait(type(stream), "send_all", "send_nowait") else None  # type: ignore[attr-defined]
+
+
+def nowait_file_sender(stream: trio.abc.SendStream) -> NowaitFileSender | None:
+    """The stream's `send_file_nowait`; None if it has none that does what its other ways to send do."""
+    cls, name = type(stream), "send_file_nowait"
+    if has_nowait(cls, "send_all", name) and has_nowait(cls, "send_nowait", name):
+        return stream.send_file_nowait  # type: ignore[attr-defined,no-any-return]
+    return None
 
 
 @lru_cache(maxsize=256)

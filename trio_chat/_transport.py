@@ -3,7 +3,8 @@
 Trio's own `SocketStream` tries to receive, mostly in vain, before it waits; and when it has sent, or has received at
 once, it gives other tasks their turn. A server that answers requests thus takes two or three turns for each. Here:
 
-    receiving    waits until the kernel says that there is something, then reads once
+    receiving    waits until the kernel says that there is something, then reads once; or `receive_nowait` does, in vain
+                 if there is nothing: for who has reason to think that there is
     sending      sends at once, and waits only if the kernel is full; `send_nowait` does not even do that
 
 so the only turn taken is the wait for the next request, which is a checkpoint, always.
@@ -20,6 +21,7 @@ and `trio.testing.check_half_closeable_stream` is content with them.
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from contextlib import suppress
 
@@ -82,12 +84,7 @@ class SocketStream(trio.abc.HalfCloseableStream):
             trio.BrokenResourceError: if the connection is broken.
             trio.ClosedResourceError: if this stream is closed, or is while it waits.
         """
-        if max_bytes is None:
-            max_bytes = _RECEIVE_BYTES
-        elif not isinstance(max_bytes, int):
-            raise TypeError(f"max_bytes is a number of bytes; got {max_bytes!r}")
-        elif max_bytes < 1:
-            raise ValueError(f"max_bytes must be >= 1; got {max_bytes}")
+        max_bytes = _checked(max_bytes)
         if self._receiving:
             raise trio.BusyResourceError("another task is receiving from this stream")
         self._receiving = True
@@ -121,6 +118,18 @@ class SocketStream(trio.abc.HalfCloseableStream):
         self._patience = 1
         return data
 
+    def receive_nowait(self, max_bytes: int | None = None) -> bytes:
+        """What `receive_some` gives, if that has come already. A task that waits in it goes on waiting.
+
+        Raises `trio.WouldBlock` if nothing has come; and what `receive_some` does, except `trio.BusyResourceError`.
+        """
+        try:
+            return self.socket.recv(_checked(max_bytes))
+        except BlockingIOError:
+            raise trio.WouldBlock from None
+        except OSError as exc:
+            raise self._failure(exc) from exc
+
     def send_nowait(self, data: bytes | bytearray | memoryview) -> int:
         """Send as much of `data` as the kernel takes now, and return how many bytes that was, 0 if it is full.
 
@@ -139,6 +148,20 @@ class SocketStream(trio.abc.HalfCloseableStream):
             return 0
         except OSError as exc:
             raise self._failure(exc) from exc
+
+    def send_file_nowait(self, file: int, start: int, count: int) -> int:
+        """Send what the kernel takes now of `count` bytes of an open file (its descriptor) from `start` on, uncopied.
+
+        Returns how many bytes that was: 0 also at the end of the file, and where it cannot be done for whatever reason,
+        which `send_nowait` will tell if it is this stream's. What of the file is not in memory is waited for.
+
+        Raises `trio.BusyResourceError` if a task is sending.
+        """
+        self._check_not_sending()
+        try:
+            return os.sendfile(self.socket.fileno(), file, start, count)
+        except (OSError, AttributeError):  # Windows has no sendfile
+            return 0
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send all of `data`. If cancelled, nobody knows how much of it was sent. Raises what `send_nowait` does."""
@@ -263,6 +286,16 @@ class SocketListener(trio.abc.Listener[SocketStream]):
     async def aclose(self) -> None:
         """Close the socket, at once, whoever is waiting for it; then a checkpoint."""
         await _close(self.socket)
+
+
+def _checked(max_bytes: int | None) -> int:
+    if max_bytes is None:
+        return _RECEIVE_BYTES
+    if not isinstance(max_bytes, int):
+        raise TypeError(f"max_bytes is a number of bytes; got {max_bytes!r}")
+    if max_bytes < 1:
+        raise ValueError(f"max_bytes must be >= 1; got {max_bytes}")
+    return max_bytes
 
 
 def _check_type(sock: socket.socket, what: str) -> None:

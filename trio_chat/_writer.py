@@ -26,7 +26,7 @@ import trio
 from ._endings import FAILURES
 from ._outqueue import Data, OutQueue
 from ._producers import Source
-from ._streams import close_now, nowait_sender
+from ._streams import NowaitFileSender, close_now, nowait_file_sender, nowait_sender
 
 _SENDS_AT_ONCE = 16  # so many sends may follow each other before other tasks have their turn
 
@@ -165,6 +165,18 @@ class Writer(OutQueue):
         if self._progress is not None:
             self._tell_progress()
         return self._items is not None or bool(self._dropped)
+
+    def file_sender(self) -> NowaitFileSender | None:
+        """What sends a part of a file past the queue: the stream, if it can, and there is nothing in the queue."""
+        return None if self.has_work or self.lost else nowait_file_sender(self._stream)
+
+    def send_file_now(self, file: int, start: int, count: int) -> int:
+        """Send what the stream takes without waiting of a part of a file, past the queue."""
+        sent = 0 if (send := self.file_sender()) is None else send(file, start, count)
+        if sent:
+            self.has_sent = True
+            self.idle_since = trio.current_time()
+        return sent
 
     def _put_back(self, data: Data, sent: object) -> None:
         """`sent` bytes of `data` were sent, and not all."""
