@@ -18,7 +18,7 @@ from http_talk import Answer, get, is_open, say, say_once, talk
 from trio.testing import lockstep_stream_pair
 
 from trio_chat.http import App, FileResponse, HTTPError, HTTPRequestHandler, Request, Response, serve
-from trio_chat.http._files import _PIECE_BYTES, _Pieces
+from trio_chat.http._file_body import FileBody
 
 DATA = bytes(range(256)) * 4
 MTIME = 784111777
@@ -49,7 +49,7 @@ async def resolved(response: Response, *fields: str, method: str = "GET") -> Res
 
 async def content(response: Response) -> bytes:
     """What the body gives, which has to be as much as Content-Length says; it is closed then."""
-    assert isinstance(response.body, _Pieces)
+    assert isinstance(response.body, FileBody)
     async with aclosing(response.body) as pieces:
         data = b"".join([piece async for piece in pieces])
     assert int(response.headers["content-length"]) == len(data)
@@ -128,15 +128,22 @@ async def test_an_empty_file(path: Path, method: str) -> None:
     assert (answer.status, answer.field("content-length"), answer.body) == (200, "0", b"")
 
 
+async def piece_bytes(path: Path) -> int:
+    """How long the pieces of a file are there."""
+    async with aclosing(await body_of(path)) as body:
+        return body.piece_bytes
+
+
 @pytest.mark.parametrize("extra", [-1, 0, 1])
 async def test_pieces(path: Path, extra: int) -> None:
-    data = os.urandom(2 * _PIECE_BYTES + extra)
+    size = await piece_bytes(path)
+    data = os.urandom(2 * size + extra)
     path.write_bytes(data)
     response = await resolved(FileResponse(path))
-    assert isinstance(response.body, _Pieces)
+    assert isinstance(response.body, FileBody)
     async with aclosing(response.body) as body:
         sizes = [len(piece) async for piece in body]
-    assert sizes == [_PIECE_BYTES, _PIECE_BYTES, extra] if extra > 0 else [_PIECE_BYTES, _PIECE_BYTES + extra]
+    assert sizes == [size, size, extra] if extra > 0 else [size, size + extra]
     assert [answer.body for answer in await say_once(get() * 2, giving(FileResponse(path)))] == [data] * 2
 
 
@@ -393,9 +400,9 @@ def no_more_descriptors() -> Iterator[None]:
 # ---------------------------------------------------------------- the life of the body
 
 
-async def body_of(path: Path, *fields: str) -> _Pieces:
+async def body_of(path: Path, *fields: str) -> FileBody:
     body = (await resolved(FileResponse(path), *fields)).body
-    assert isinstance(body, _Pieces)
+    assert isinstance(body, FileBody)
     return body
 
 
@@ -453,11 +460,12 @@ async def test_a_file_that_changes_its_size_before_it_is_read(path: Path, size: 
 
 
 async def test_a_file_that_is_shortened_while_it_is_read(path: Path) -> None:
-    path.write_bytes(bytes(3 * _PIECE_BYTES))
+    size = await piece_bytes(path)
+    path.write_bytes(bytes(3 * size))
     body = await body_of(path)
     async with aclosing(body):
-        assert len(await anext(body)) == _PIECE_BYTES
-        os.truncate(path, _PIECE_BYTES + 10)
+        assert len(await anext(body)) == size
+        os.truncate(path, size + 10)
         assert [len(piece) async for piece in body] == [10]
 
 
@@ -692,6 +700,6 @@ async def test_curl_saves_under_the_name_that_is_given(url: str, tmp_path: Path)
 
 @needs_curl
 async def test_curl_many_at_once_over_one_connection(url: str, path: Path) -> None:
-    data = os.urandom(3 * _PIECE_BYTES + 1)
+    data = os.urandom(3 * await piece_bytes(path) + 1)
     path.write_bytes(data)
     assert await curl(*[url] * 20) == data * 20

@@ -21,6 +21,7 @@ _tags = re.compile(rf"[ \t,]*+(?:{_TAG}[ \t]*+(?:,[ \t,]*+|\Z))*+")
 
 # Section 14.1.2; the unit is case-insensitive (section 14.1), and a list with one range may have empty elements.
 _range = re.compile(r"bytes=[ \t,]*+([0-9]*+)-([0-9]*+)[ \t,]*+", re.IGNORECASE)
+_CONDITIONAL = {"if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range", "range"}
 _MAX_DIGITS = 20  # the first ones of a longer number are already beyond the end of every file
 
 
@@ -34,6 +35,11 @@ class Validators(NamedTuple):
     def of(cls, headers: Headers) -> Validators:
         """Those that the fields of a response give."""
         return cls(headers.get("etag"), parse_date(headers.get("last-modified", "")))
+
+
+def is_conditional(headers: Headers) -> bool:
+    """Whether a request has any of the fields that are looked at here."""
+    return not _CONDITIONAL.isdisjoint(headers.lines())
 
 
 def unmet(method: str, headers: Headers, current: Validators) -> HTTPStatus | None:
@@ -87,8 +93,9 @@ def _is_listed(etag: str | None, field: str, *, strongly: bool) -> bool:
 
 def _is_later(modified: int | None, field: str | None) -> bool | None:
     """Whether the last change came after the date in `field`; None if there is nothing to compare."""
-    date = parse_date(field or "")
-    return None if modified is None or date is None else modified > date
+    if modified is None or field is None or (date := parse_date(field)) is None:
+        return None
+    return modified > date
 
 
 def _is_current(field: str, current: Validators) -> bool:

@@ -1,9 +1,9 @@
 """A file as a response: whole, in part, or not at all because the client has it.
 
 All that may block is done in threads, but for the system's tables of media types, which are read once: one visit opens
-the file, looks at what it has opened and decides, and one closes it. A piece that the system has in memory is read at
-once, for a visit costs more than to copy it; where the system would have to wait for a disk, or does not say, that is
-a visit, too. No visit is abandoned when the task is cancelled, so that no open file is lost.
+the file, looks at what it has opened and decides. It is spared where the system can do that without waiting
+(`_prompt_open.py`). What becomes of the open file is in `_file_body.py`. No visit is abandoned when the task is
+cancelled, so that no open file is lost.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ import os
 import re
 import stat
 import time
-from collections.abc import AsyncIterator
-from contextlib import ExitStack
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from functools import lru_cache, partial
 from hashlib import blake2b
 from http import HTTPStatus
 from urllib.parse import quote
 
 import trio
 
-from ._conditions import Validators, unmet, wanted_range
+from ._conditions import Validators, is_conditional, unmet, wanted_range
 from ._dates import http_date
 from ._errors import HTTPError
+from ._file_body import FileBody
 from ._headers import Headers, HeadersLike
+from ._prompt_open import may_be_prompt, note_opened, open_nowait
 from ._request import Request
 from ._response import Response
-from ._threads import close_in_thread
 
-_PIECE_BYTES = 256 * 1024
-_NOWAIT: int | None = getattr(os, "RWF_NOWAIT", None)  # Linux has it
 _NO_FILE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO}
 # RFC 9110, section 15.4.5: a 304 describes the representation no further than its ETag and Content-Location do.
 _NOT_IN_304 = {"content-type", "content-encoding", "content-language", "content-disposition", "last-modified"}
@@ -80,12 +80,15 @@ class FileResponse(Response):
         filename: str | None = None,
     ) -> None:
         self._path = os.fsdecode(path)
-        fields = Headers(headers)
-        if "content-range" in fields:
-            raise ValueError("Content-Range follows from the request; it cannot be given")
-        if filename is not None:
-            fields = fields.with_defaults({"Content-Disposition": _attachment(filename)})
-        super().__init__(200, b"", fields, content_type or _type_of(self._path, fields))
+        encoding = None
+        if headers != () or filename is not None:
+            headers = fields = Headers(headers)
+            if "content-range" in fields:
+                raise ValueError("Content-Range follows from the request; it cannot be given")
+            if filename is not None:
+                headers = fields.with_defaults({"Content-Disposition": _attachment(filename)})
+            encoding = fields.get("content-encoding")
+        super().__init__(200, b"", headers, content_type or _type_of(self._path, encoding))
 
     async def resolve(self, request: Request) -> Response:
         """The response to this request. A body that is not `bytes` holds the open file: close it (`Response.aclose`).
@@ -94,24 +97,30 @@ class FileResponse(Response):
             HTTPError: 404 or 403.
             OSError: if the server has no descriptors left, the disk fails, or such.
         """
-        return await trio.to_thread.run_sync(self._resolve, request)
+        if may_be_prompt(self._path):
+            await trio.lowlevel.checkpoint_if_cancelled()
+            with suppress(BlockingIOError):
+                return self._resolve(request, open_nowait)
+        return await trio.to_thread.run_sync(self._resolve, request, os.open)
 
-    def _resolve(self, request: Request) -> Response:
+    def _resolve(self, request: Request, open_file: Callable[[str, int], int]) -> Response:
         with ExitStack() as stack:
-            file = stack.enter_context(_open(self._path))
+            file = stack.enter_context(_open(self._path, open_file))
             found = os.fstat(file.fileno())
             if not stat.S_ISREG(found.st_mode):
                 raise HTTPError(404)
-            response = self._answer(request, file, found)
+            is_prompt = note_opened(self._path, file.fileno())
+            response = self._answer(request, found, partial(FileBody, file, is_prompt=is_prompt))
             if not isinstance(response.body, bytes):
                 stack.pop_all()  # the file is the body's now
             return response
 
-    def _answer(self, request: Request, file: io.FileIO, found: os.stat_result) -> Response:
-        length = found.st_size
-        fields, part = self.headers, None
-        if request.method in ("GET", "HEAD"):
-            fields = fields.with_defaults(_metadata(found))
+    def _answer(self, request: Request, found: os.stat_result, body_of: Callable[[range], FileBody]) -> Response:
+        length, part = found.st_size, None
+        is_read = request.method in ("GET", "HEAD")
+        added = _metadata(found) if is_read else []
+        if is_read and is_conditional(request.headers):
+            fields = self.headers.with_defaults(Headers.from_valid(added))
             current = Validators.of(fields)
             status = unmet(request.method, request.headers, current)
             if status == HTTPStatus.NOT_MODIFIED:
@@ -125,57 +134,22 @@ class FileResponse(Response):
             return Response(416, f"the file has {length} bytes\n", {"Content-Range": f"bytes */{length}"})
         else:
             status = HTTPStatus.PARTIAL_CONTENT
-            fields = fields.with_defaults({"Content-Range": f"bytes {part[0]}-{part[-1]}/{length}"})
-        return Response(status, _Pieces(file, part), fields.with_defaults({"Content-Length": str(len(part))}))
+            added = [*added, ("Content-Range", f"bytes {part[0]}-{part[-1]}/{length}")]
+        added = [*added, ("Content-Length", str(len(part)))]
+        return Response(status, body_of(part), self.headers.with_defaults(Headers.from_valid(added)))
 
     def __repr__(self) -> str:
         return f"<FileResponse {self._path!r}>"
 
 
-class _Pieces(AsyncIterator[bytes]):
-    """This part of a file; less if it has become shorter. Owns the file."""
-
-    def __init__(self, file: io.FileIO, part: range) -> None:
-        self._file = file
-        self._at, self._end = part.start, part.stop
-        self._buffer = bytearray()  # to read into, if that can be done without a thread
-        self._needs_threads = _NOWAIT is None
-
-    async def __anext__(self) -> bytes:
-        size = min(self._end - self._at, _PIECE_BYTES)
-        if size <= 0:
-            raise StopAsyncIteration
-        await trio.lowlevel.checkpoint_if_cancelled()  # to send the piece is the schedule point
-        fd = self._file.fileno()
-        piece = self._cached(fd, size) or await trio.to_thread.run_sync(os.pread, fd, size, self._at)
-        if not piece:
-            raise StopAsyncIteration
-        self._at += len(piece)
-        return piece
-
-    def _cached(self, fd: int, size: int) -> bytes:
-        """As much of the next `size` bytes as is in memory; none if nothing is, or the system cannot tell."""
-        if _NOWAIT is None or self._needs_threads:
-            return b""
-        self._buffer = self._buffer or bytearray(size)
-        try:
-            count = os.preadv(fd, [memoryview(self._buffer)[:size]], self._at, _NOWAIT)
-        except OSError as exc:
-            self._needs_threads = exc.errno != errno.EAGAIN  # the file system cannot tell
-            return b""
-        return bytes(memoryview(self._buffer)[:count])
-
-    async def aclose(self) -> None:
-        """Close the file, even if the task is cancelled. There are no pieces after that."""
-        self._end = 0
-        if not self._file.closed:
-            await close_in_thread(self._file.close)  # of a deleted file that can mean to free its blocks
-
-
-def _open(path: str) -> io.FileIO:
+def _open(path: str, open_file: Callable[[str, int], int]) -> io.FileIO:
     """Raises HTTPError if there is no such file, or if it may not be read."""
+
+    def opener(path: str, flags: int) -> int:
+        return open_file(path, flags | os.O_NONBLOCK | os.O_NOCTTY)  # no FIFO is waited for, no terminal made ours
+
     try:
-        return io.FileIO(path, opener=_opener)
+        return io.FileIO(path, opener=opener)
     except PermissionError as error:
         raise HTTPError(403) from error
     except OSError as error:
@@ -186,24 +160,21 @@ def _open(path: str) -> io.FileIO:
         raise HTTPError(404) from error
 
 
-def _opener(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)  # a FIFO is not waited for, a terminal not made ours
-
-
-def _metadata(found: os.stat_result) -> dict[str, str]:
+def _metadata(found: os.stat_result) -> list[tuple[str, str]]:
     # RFC 9110, section 8.8.2.1: Last-Modified is never later than Date. Nor before 1970, where not all can count.
     modified = max(0, min(found.st_mtime_ns // 10**9, int(time.time())))
-    version = f"{found.st_dev} {found.st_ino} {found.st_size} {found.st_mtime_ns}"  # which is nobody's business
-    return {
-        "ETag": f'"{blake2b(version.encode(), digest_size=12).hexdigest()}"',
-        "Last-Modified": http_date(modified),
-        "Accept-Ranges": "bytes",
-    }
+    version = f"{found.st_dev} {found.st_ino} {found.st_size} {found.st_mtime_ns}"
+    return [("ETag", _etag_of(version)), ("Last-Modified", http_date(modified)), ("Accept-Ranges", "bytes")]
 
 
-def _type_of(path: str, fields: Headers) -> str:
+@lru_cache(maxsize=256)
+def _etag_of(version: str) -> str:
+    return f'"{blake2b(version.encode(), digest_size=12).hexdigest()}"'  # a hash: the version is nobody's business
+
+
+def _type_of(path: str, content_encoding: str | None) -> str:
     guess, encoding = mimetypes.guess_type(f"/{os.path.basename(path)}")  # without the slash, "data:a" would be a URL
-    if encoding and fields.get("content-encoding") != encoding:
+    if encoding and content_encoding != encoding:
         guess = _COMPRESSED_TYPES.get(encoding)
     if guess is None:
         return "application/octet-stream"

@@ -39,7 +39,7 @@ class Headers(Mapping[str, str]):
         self.prepared: Prepared | None = None  # kept by who sends them
         self._pairs: list[tuple[str, str]]
         if isinstance(fields, Headers):
-            self._pairs = fields._pairs
+            self._lines, self._encoded, self._pairs = fields._lines, fields._encoded, fields._pairs
             return
         pairs = fields.items() if isinstance(fields, Mapping) else fields
         self._pairs = [(_checked(name, _name, "name"), _checked(value, _value, "value")) for name, value in pairs]
@@ -59,8 +59,9 @@ class Headers(Mapping[str, str]):
 
     def with_defaults(self, defaults: HeadersLike) -> Headers:
         """These, and those of `defaults` whose names are not among them."""
-        missing = [pair for pair in Headers(defaults)._pairs if pair[0] not in self]
-        return Headers.from_valid([*self._pairs, *missing])
+        lines = self.lines()
+        missing = [pair for pair in Headers(defaults)._pairs if pair[0].lower() not in lines]
+        return Headers.from_valid([*self._pairs, *missing]) if missing else self
 
     def without(self, names: Collection[str]) -> Headers:
         """These, but for those with one of the lower-case `names`."""

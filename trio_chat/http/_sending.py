@@ -10,6 +10,7 @@ from typing import Protocol
 import trio
 
 from ._failures import http_error_of, is_failure
+from ._file_body import FileBody
 from ._request import Request
 from ._response import Parts, Response
 from ._response_head import WITHOUT_CONTENT, response_head
@@ -28,6 +29,9 @@ class Chat(Protocol):
     def queued_bytes(self) -> int: ...
     def push(self, data: bytes, /) -> None: ...
     async def drain(self) -> None: ...
+    @property
+    def takes_files(self) -> bool: ...
+    def send_file_nowait(self, file: int, start: int, count: int, /) -> int: ...
 
 
 def push_whole(chat: Chat, parts: Parts, http_version: str, closes: bool, with_body: bool) -> tuple[int, bool]:
@@ -143,6 +147,9 @@ class Outgoing:
                 self._chat.push(b"%x\r\n%b\r\n" % (size, piece) if self._chunked else piece)
                 self.sent_bytes += size
             await self._chat.drain()
+            body = self.response.body
+            if length is not None and isinstance(body, FileBody) and self._chat.takes_files:
+                self.sent_bytes += body.send_at_once(self._chat.send_file_nowait, length - self.sent_bytes)
 
     def _end(self) -> None:
         length = self.response.length
