@@ -89,34 +89,25 @@ class SocketStream(trio.abc.HalfCloseableStream):
             raise trio.BusyResourceError("another task is receiving from this stream")
         self._receiving = True
         try:
-            if self._waits:
-                self._waits -= 1
-            elif (data := await self._try_to_receive(max_bytes)) is not None:
-                return data
             while True:
-                await wait_readable(_open_fd(self.socket))
+                if tries := not self._waits:
+                    await checkpoint()
+                else:
+                    self._waits -= 1
+                    await wait_readable(_open_fd(self.socket))
                 try:
-                    return self.socket.recv(max_bytes)
-                except BlockingIOError:  # a false alarm, which kernels may give
-                    continue
+                    data = self.socket.recv(max_bytes)
+                except BlockingIOError:  # tried in vain; or a false alarm, which kernels may give
+                    self._waits = self._patience
+                    self._patience = min(2 * self._patience, _MAX_WAITS)
                 except OSError as exc:
                     raise self._failure(exc) from exc
+                else:
+                    if tries:
+                        self._patience = 1
+                    return data
         finally:
             self._receiving = False
-
-    async def _try_to_receive(self, max_bytes: int) -> bytes | None:
-        """What has come when others have had their turn; None if nothing has."""
-        await checkpoint()
-        try:
-            data = self.socket.recv(max_bytes)
-        except BlockingIOError:
-            self._waits = self._patience
-            self._patience = min(2 * self._patience, _MAX_WAITS)
-            return None
-        except OSError as exc:
-            raise self._failure(exc) from exc
-        self._patience = 1
-        return data
 
     def receive_nowait(self, max_bytes: int | None = None) -> bytes:
         """What `receive_some` gives, if that has come already. A task that waits in it goes on waiting.
