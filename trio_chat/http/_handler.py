@@ -17,12 +17,12 @@ import trio
 
 from .. import AsyncChat, OversizePolicy, Reply, Terminator, TimeoutKind
 from ._access_log import AccessEntry, access_logger, log_with
-from ._body import NO_BODY, Body, ChunkedBody, CountedBody
+from ._body import Body, ChunkedBody, CountedBody
 from ._errors import HTTPError
 from ._exchange import Exchange
 from ._fields import FieldLines
 from ._head import parse_head
-from ._reader import BodyReader
+from ._reader import NOTHING_TO_READ, BodyReader
 from ._request import Request
 from ._response import Response, response_to
 from ._sending import push_whole
@@ -84,7 +84,6 @@ class HTTPRequestHandler(AsyncChat):
         super().__init__(stream)
         self._app = app
         self._reader: BodyReader | None = None  # of the request whose body is being received
-        self._no_body = BodyReader(self, NO_BODY, expects_continue=False)  # of all requests without one
         self._requests = 0
         self._empty_lines = 0  # before the next request
         self._lines_before = 0  # which request that is
@@ -138,7 +137,7 @@ class HTTPRequestHandler(AsyncChat):
                 self._logs_itself = getattr(self.log_request, "__func__", None) is not _log_request
             head = parse_head(data, self.max_target_bytes, self.max_fields)
             fields = head[-1]
-            reader = self._no_body if fields.body_length == 0 else self._reader_of(fields)
+            reader = NOTHING_TO_READ if fields.body_length == 0 else self._reader_of(fields)
         except HTTPError as refusal:
             if data[:2] in (b"\r\n", b""):
                 return self._skip_empty_lines(data)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator, Callable
-from typing import Protocol
+from typing import Protocol, cast
 
 import trio
 
 from .. import Terminator
-from ._body import Body
+from ._body import NO_BODY, Body
 from ._errors import ClientDisconnected, HTTPError
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -112,6 +112,10 @@ class BodyReader:
                 self.fail(ClientDisconnected("the request is not complete"))
         finally:
             self._waited += trio.current_time() - began
+
+
+#: Of all requests without a body, whatever their connection: it has nothing to ask one for.
+NOTHING_TO_READ = BodyReader(cast("Chat", None), NO_BODY, expects_continue=False)
 
 
 class BodyStream(AsyncIterator[bytes], trio.abc.AsyncResource):
