@@ -205,8 +205,11 @@ class AsyncChat(Handler):
 
     @property
     def takes_files(self) -> bool:
-        """Whether `send_file_nowait` may send something: nothing is queued, and the stream can do it."""
-        return self._connection.writer.file_sender() is not None
+        """Whether `send_file_nowait` may send something: nothing is queued, and the stream can do it.
+
+        Not if `push` is overridden: whoever does that wants to see what is sent.
+        """
+        return type(self).push is AsyncChat.push and self._connection.writer.file_sender() is not None
 
     def send_file_nowait(self, file: int, start: int, count: int) -> int:
         """Send a part of an open file, without copying it, as far as that goes without waiting for the peer.
@@ -222,7 +225,9 @@ class AsyncChat(Handler):
         Returns how many bytes were sent: less than `count` if the peer does not take more at present, or at the end of
         the file. 0 does not mean that later calls are in vain.
 
-        Raises `trio.ClosedResourceError` after `close` or `close_when_done`.
+        Raises:
+            trio.ClosedResourceError: after `close` or `close_when_done`.
+            trio.BusyResourceError: if a task is sending on the stream by itself.
         """
         self._connection.check_open("send_file_nowait()")
         return self._connection.writer.send_file_now(file, start, count)

@@ -281,9 +281,9 @@ class Connection(OutputSide):
                 return False
             elif not self._news:  # there may be some by now
                 self.intake.fresh = False
+                self._send_before_waiting()
                 if until > trio.current_time() and self.intake.receive_now():
                     continue
-                self._send_before_waiting()
                 try:
                     with trio.CancelScope() as scope:
                         self._timeouts.note_waiting(True, until)

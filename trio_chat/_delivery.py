@@ -51,6 +51,7 @@ class Delivery:
         `enough`: within another callback, asked after each piece. Returns whether a callback was called.
         """
         called, piecewise = False, enough is not None
+        batch = rest = None
         callbacks, conversation = self._callbacks, self._conversation
         buffer, writer, timeouts = conversation.buffer, conversation.writer, self._timeouts
         outer, callbacks.corked = callbacks.corked, True
@@ -60,15 +61,15 @@ class Delivery:
                     await self._wait_for_room()
                     continue
                 if not callbacks.owes_end:
-                    batch = None
+                    batch, rest = None, self._rest
                     try:
-                        batch = buffer.next_pieces() if self._rest is None else self._next_of(self._rest)
+                        batch = buffer.next_pieces() if rest is None else self._next_of(rest)
                         if batch is None:
                             break
                         self._rest = batch
                         if (waiting := callbacks.hand_over(batch, piecewise)) is not None:
                             await waiting
-                        elif not piecewise:
+                        elif not piecewise or not length_hint(batch[0]):
                             self._rest = None
                     except Exception as exc:
                         too_long = batch is None and isinstance(exc, FrameTooLong)
@@ -78,8 +79,9 @@ class Delivery:
                 called = True
                 timeouts.since = None
                 if not piecewise and buffer.drained() and not writer.overfull:
+                    self._rest = None  # which holds what it has given, however long the next chunk takes
                     break
-                self._frames += 1 if piecewise else buffer.batch_frames
+                self._frames += 1 if piecewise or batch is rest else buffer.batch_frames
                 if self._frames >= _FRAMES_PER_TURN:
                     self._frames = 0
                     await trio.lowlevel.checkpoint()

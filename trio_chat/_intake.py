@@ -79,7 +79,7 @@ class Intake:
     async def wait(self, scope: trio.CancelScope | None) -> None:
         """Wait until something has come. The conversation brings the scope that is cancelled to interrupt it.
 
-        A lookout, which brings none, has made sure that nobody is receiving.
+        Without one, the caller has seen to that, and has made sure that nobody is receiving.
         """
         times = 1
         if scope is not None:
@@ -90,7 +90,7 @@ class Intake:
             self.waits.append(scope)
         self._receiving = True
         self._at_once = _RECEIVES_AT_ONCE
-        chunk: bytes | bytearray | None = None
+        chunk: bytes | bytearray = b""
         try:
             chunk = await self._stream.receive_some(times * self._limits.ac_in_buffer_size)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
@@ -164,7 +164,7 @@ class Intake:
         if receive is None or self._receiving or self.eof or not self._at_once:
             return False
         self._at_once -= 1
-        chunk: bytes | bytearray | None = None
+        chunk: bytes | bytearray = b""
         try:
             chunk = receive(self._times * self._limits.ac_in_buffer_size)
         except trio.WouldBlock:
@@ -175,17 +175,17 @@ class Intake:
         self._take(chunk)
         return True
 
-    def _take(self, chunk: bytes | bytearray | None) -> None:
-        """`chunk` has come; None: nothing does any more."""
+    def _take(self, chunk: bytes | bytearray) -> None:
+        """`chunk` has come; if it is empty, nothing does any more."""
         if chunk:
             self._buffer.feed(chunk)
             self.fresh_bytes += len(chunk)
             self._times = _MORE if len(chunk) >= self._limits.ac_in_buffer_size else 1
-        elif chunk is not None:
+        elif not self.lost:
             self.eof = True
             self._buffer.feed_eof()
         self.fresh = True
-        if chunk is None:
+        if self.lost:
             self._note_loss()
 
     async def _wait_for_a_turn(self) -> None:

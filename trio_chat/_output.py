@@ -37,7 +37,7 @@ class OutputSide:
 
     def note_queued(self) -> None:
         """Look at what was pushed: there may be too much of it by now, or nobody who will send it."""
-        if self.writer.fills_up():
+        if self.writer.note_if_overfull():
             self.buffer.stop()  # the next frame waits
         if not self.callbacks.corked:
             self.flush()

@@ -50,7 +50,7 @@ class Timeouts:
         self._ticket: Ticket | None = None
         self._now: Callable[[], float] = trio.current_time  # that of the Trio run's clock, once it is known
         self._waits = waits
-        #: When that began, or would have but for an interruption. None when callbacks have run: the wait begins anew.
+        #: When that began, or would have but for an interruption. None when callbacks have run, or something has come.
         self.since: float | None = None
         #: Since when the message in progress has been; None when there is none, or it began within what came last.
         self.message_since: float | None = None

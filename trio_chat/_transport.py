@@ -91,7 +91,8 @@ class SocketStream(trio.abc.HalfCloseableStream):
         try:
             while True:
                 if tries := not self._waits:
-                    await checkpoint()
+                    await checkpoint_if_cancelled()
+                    await cancel_shielded_checkpoint()  # what has come wins against what is cancelled meanwhile
                 else:
                     self._waits -= 1
                     await wait_readable(_open_fd(self.socket))
@@ -149,6 +150,8 @@ class SocketStream(trio.abc.HalfCloseableStream):
         Raises `trio.BusyResourceError` if a task is sending.
         """
         self._check_not_sending()
+        if count < 1:  # which means all of it to some systems
+            return 0
         try:
             return os.sendfile(self.socket.fileno(), file, start, count)
         except (OSError, AttributeError):  # Windows has no sendfile

@@ -107,7 +107,7 @@ class Writer(OutQueue):
         """The bytes queued. What a producer will give is not known: until it is begun, it counts as one piece."""
         return self.queued_bytes + self.waiting_sources * self._limits.ac_out_buffer_size
 
-    def fills_up(self) -> bool:
+    def note_if_overfull(self) -> bool:
         """Note whether it is above its high-water mark by now."""
         if self._load > self._limits.high_water_bytes and not self.lost:
             self.overfull = True
@@ -164,7 +164,7 @@ class Writer(OutQueue):
             self._crash(exc)
         if self._progress is not None:
             self._tell_progress()
-        return self._items is not None or bool(self._dropped)
+        return bool(self._items or self._dropped)
 
     def file_sender(self) -> NowaitFileSender | None:
         """What sends a part of a file past the queue: the stream, if it can, and there is nothing in the queue."""
@@ -282,6 +282,7 @@ class Writer(OutQueue):
         elif piece:
             self.put_first(piece)
             self.queued_bytes += len(piece)
+            self.note_if_overfull()
         else:
             self.finish()
             self._dropped.append(source)
