@@ -29,7 +29,7 @@ def http_date(timestamp: int) -> str:
     return f"{date} {at.tm_hour:02}:{at.tm_min:02}:{at.tm_sec:02} GMT"
 
 
-@lru_cache(maxsize=64)  # those that files have been changed at; no longer than a head, which is limited
+@lru_cache(maxsize=64)  # mostly those that files have been changed at; no longer than a head, which is limited
 def parse_date(text: str) -> int | None:
     """The seconds since 1970 that an HTTP-date stands for; None if it is none."""
     match = next(filter(None, (pattern.fullmatch(text) for pattern in _dates)), None)

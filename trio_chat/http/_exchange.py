@@ -20,17 +20,16 @@ from ._failures import http_error_of, is_failure
 from ._reader import BodyReader
 from ._request import Request
 from ._response import Parts, Response, response_to
-from ._sending import Outgoing, push_whole
+from ._sending import Chat, Outgoing, push_whole
 
 logger = logging.getLogger("trio_chat.http")
 
 
-class Conversation(Protocol):
+class Conversation(Chat, Protocol):
     """What an exchange asks of the connection, and its limits."""
 
     max_unread_bytes: int
     unread_timeout: float
-    high_water_bytes: int
 
     @property
     def peer(self) -> Address | None: ...
@@ -38,13 +37,6 @@ class Conversation(Protocol):
     def closing(self) -> bool: ...
     @property
     def closing_when_idle(self) -> bool: ...
-    @property
-    def queued_bytes(self) -> int: ...
-    def push(self, data: bytes, /) -> None: ...
-    async def drain(self) -> None: ...
-    @property
-    def takes_files(self) -> bool: ...
-    def send_file_nowait(self, file: int, start: int, count: int, /) -> int: ...
     def close(self) -> None: ...
     def abort(self) -> None: ...
     def close_when_done(self) -> None: ...
@@ -80,17 +72,20 @@ class Exchange:
         try:
             try:
                 response = self._chat.handle_request(self._request)
-                if type(response) is CoroutineType or inspect.isawaitable(response):
-                    response = await response
                 if not isinstance(response, Response):
-                    response = self._without_response(response)
+                    if type(response) is CoroutineType or inspect.isawaitable(response):
+                        response = await response
+                    if not isinstance(response, Response):
+                        response = self._without_response(response)
+                parts = response._parts()
             except BaseException as exc:
                 if not is_failure(exc):
                     raise
                 response = self._answer_to(exc)
-            parts = response.parts()
-            is_simple = parts[-1] and self._reader.complete and not self._chat.closing
-            if (rest := self._push(parts) if is_simple else self._send(response)) is not None:
+                parts = response._parts()
+            if not parts[-1] or self._chat.closing or not self._reader.complete:
+                await self._send(response)
+            elif (rest := self._push(parts)) is not None:
                 await rest
         finally:
             if self._status is None:
@@ -108,7 +103,10 @@ class Exchange:
         raise TypeError(f"an application gives a Response; got {given!r}")
 
     def _note_answered(self) -> None:
-        """It is too late for another answer, or for 100 Continue."""
+        """It is too late for another answer, or for 100 Continue.
+
+        The reader may be that of all requests without a body, which knows nothing of this one.
+        """
         self._request.answered = self._reader.is_answered = True
 
     def _answer_to(self, failure: BaseException) -> Response:
@@ -126,9 +124,10 @@ class Exchange:
                 await self._drop_rest()
             except HTTPError as refusal:
                 response = response_to(refusal)
+        parts = response._parts()
         if self._chat.closing:  # the application wanted no answer, has switched protocols, or the client is gone
             await response.aclose()
-        elif not (parts := response.parts())[-1]:
+        elif not parts[-1]:
             await self._stream(response)
         elif (rest := self._push(parts)) is not None:
             await rest
@@ -136,9 +135,12 @@ class Exchange:
     async def _resolved(self, response: Response) -> Response:
         """What is sent to this request, or the answer to its failure."""
         try:
-            return await response.resolve(self._request)
+            try:
+                return await response.resolve(self._request)
+            except BaseException:
+                await response.aclose()
+                raise
         except BaseException as exc:
-            await response.aclose()
             if not is_failure(exc):
                 raise
             return self._answer_to(exc)
@@ -146,7 +148,7 @@ class Exchange:
     def _push(self, parts: Parts) -> Awaitable[None] | None:
         """Push the parts of a response that is there as a whole. Returns what is left to be done, to be awaited."""
         chat, request = self._chat, self._request
-        request.answered = self._reader.is_answered = True
+        self._note_answered()
         self._status = parts[0]
         closes = not (self._keeps_alive and self._reader.complete) or chat.closing_when_idle
         with_body = request.method != "HEAD"
@@ -156,18 +158,18 @@ class Exchange:
             logger.exception("the answer to %s was cut off", request)
             closes = True
         if chat.queued_bytes > chat.high_water_bytes:
-            return self._drain(closes=closes)
+            return self._drain(closes)
         if closes:
             chat.close_when_done()
         return None
 
-    async def _drain(self, *, closes: bool) -> None:
+    async def _drain(self, closes: bool) -> None:
         try:
             await self._chat.drain()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             self._chat.close()
-        if closes and not self._chat.closing:
-            self._chat.close_when_done()
+        else:
+            self._end(closes)
 
     async def _stream(self, response: Response) -> None:
         outgoing = Outgoing(self._chat, response, self._request, self._begin_stream)
@@ -180,21 +182,32 @@ class Exchange:
         else:
             if outgoing.gone:
                 self._chat.close()
-            elif outgoing.closes or not self._reader.complete:
-                await self._end(outgoing)
+            else:
+                if not outgoing.closes and not self._reader.complete:
+                    with suppress(HTTPError):
+                        await self._drop_rest()
+                self._end(outgoing.closes)
         finally:
             if outgoing.begun:
                 self._status, self._sent_bytes = response.status, outgoing.sent_bytes
                 if outgoing.cut_off:
                     self._chat.abort()
 
-    def _begin_stream(self) -> bool:
-        """The head of the response is sent. Returns whether the connection can go on, as far as is known by then."""
+    def _begin_stream(self, body_is_made: bool) -> bool:
+        """The head of the response is sent. Returns whether the connection can go on, as far as is known by then.
+
+        `body_is_made`, while it is sent, perhaps of the request's body; else that was given up before.
+        """
         self._note_answered()
         reader = self._reader
-        if not reader.complete and (not reader.is_wanted or reader.failure is not None):
+        if not reader.complete and not (body_is_made and reader.is_wanted and reader.failure is None):
             return False
         return self._keeps_alive and not self._chat.closing_when_idle
+
+    def _end(self, closes: bool) -> None:
+        """The response is sent: close if the connection cannot go on."""
+        if (closes or not self._reader.complete) and not self._chat.closing:
+            self._chat.close_when_done()
 
     async def _drop_rest(self) -> None:
         """Receive what the application has left of the body, unless it is too much or does not come at once.
@@ -216,14 +229,6 @@ class Exchange:
         except HTTPError as failure:
             if failure.status != HTTPStatus.REQUEST_TIMEOUT:
                 raise
-
-    async def _end(self, outgoing: Outgoing) -> None:
-        """Drop what is left of the body behind a response that streams; close if the connection cannot go on."""
-        if not outgoing.closes:
-            with suppress(HTTPError):
-                await self._drop_rest()
-        if not self._chat.closing and (outgoing.closes or not self._reader.complete):
-            self._chat.close_when_done()
 
     async def _close_form(self) -> None:
         try:

@@ -1,8 +1,9 @@
 r"""The field lines of a request's head: their grammar, and what the server itself has to know of them.
 
-A client sends most of its requests with the same field lines. What was found out about some is kept, for a limited
-number of them: the next request with these very bytes need not be looked through again, nor does the application get
-its header objects made anew. The benchmarks have heads of which no two are alike as well (`tests/benchmarks/`:
+A client sends most of its requests with the same field lines. What was found out about some is kept, until others take
+their place: the next request with these very bytes need not be looked through again, nor does the application get its
+header objects made anew. That is 4 MB at the most, of whatever clients send, Cookie and Authorization included. The
+benchmarks have heads of which no two are alike as well (`tests/benchmarks/`:
 `http_cases.py`, `http_head.py`), so that nobody takes what is kept for the whole truth.
 
 One match says whether lines are valid, and one search finds the few fields that the server looks at. The others become
@@ -20,7 +21,7 @@ from ._errors import HTTPError
 from ._framing import body_length, expects_continue, keeps_alive, the_host
 from ._headers import FIELD_TEXT, TCHARS, Headers
 
-_MAX_KEPT = 256
+_MAX_KEPT = 128
 _MAX_KEPT_BYTES = 2048  # of each
 
 # RFC 9112, section 5: field-name ":" OWS field-value OWS, each line after a CRLF. A line that begins with a blank

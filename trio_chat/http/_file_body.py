@@ -25,7 +25,7 @@ from ._threads import close_in_thread
 _PIECE_BYTES = 61440  # with a head before it, it is no more than the connection sends at once
 _VISIT_BYTES = 262144  # of a visit, which costs more than a piece
 _LONG_BYTES = 262144  # less is not worth a send of its own for the head
-_AT_ONCE_BYTES = 1024 * 1024  # looked at, and sent past the queue; then other tasks have their turn
+_AT_ONCE_BYTES = 262144  # looked at, and sent past the queue; then other tasks have their turn
 
 
 class FileSender(Protocol):
@@ -47,16 +47,16 @@ class FileBody(AsyncIterator[bytes]):
         self._at, self._end = part.start, part.stop
         self._is_prompt = is_prompt
         self.piece_bytes: int = _PIECE_BYTES if is_prompt else _VISIT_BYTES
-        self._is_long = len(part) >= _LONG_BYTES  # and has not begun
-        self._room = _AT_ONCE_BYTES  # that the client may have
+        self._head_goes_alone = len(part) >= _LONG_BYTES
+        self._room = _AT_ONCE_BYTES  # that the client has, as a guess: twice what it has taken the last time
 
     async def __anext__(self) -> bytes:
         left = self._end - self._at
         if left <= 0:
             raise StopAsyncIteration
         await trio.lowlevel.checkpoint_if_cancelled()  # to send the piece is the schedule point
-        if self._is_long and self._in_memory(1):
-            self._is_long = False
+        if self._head_goes_alone and self._in_memory(1):
+            self._head_goes_alone = False
             return b""  # which sends the head: behind that even the first of it need not be copied
         if count := self._in_memory(min(left, _PIECE_BYTES)):
             piece = bytes(_scratch.bytes[:count])

@@ -87,7 +87,6 @@ class HTTPRequestHandler(AsyncChat):
         self._requests = 0
         self._empty_lines = 0  # before the next request
         self._lines_before = 0  # which request that is
-        self._logs_itself = False  # whether `log_request` is not ours
 
     def handle_request(self, request: Request) -> Awaitable[Response | None] | Response | None:
         """Answer a request. Override it, with `def` or `async def`, if there is no application.
@@ -130,11 +129,12 @@ class HTTPRequestHandler(AsyncChat):
         if self._reader is not None:
             self._go_on_with(self._reader)
             return None
-        data = self._get_data()
+        return self._found_head(self._get_data())
+
+    def _found_head(self, data: bytes) -> Reply:
         try:
             if not self._requests:
                 _check_limits(self)
-                self._logs_itself = getattr(self.log_request, "__func__", None) is not _log_request
             head = parse_head(data, self.max_target_bytes, self.max_fields)
             fields = head[-1]
             reader = NOTHING_TO_READ if fields.body_length == 0 else self._reader_of(fields)
@@ -145,8 +145,9 @@ class HTTPRequestHandler(AsyncChat):
             return None
         self._requests += 1
         keeps_alive = fields.keeps_alive and (self.max_requests is None or self._requests < self.max_requests)
-        is_logged = self._logs_itself or access_logger.isEnabledFor(logging.INFO)
-        log_request = self.log_request if is_logged else None
+        log_request: Callable[[AccessEntry], None] | None = self.log_request
+        if getattr(log_request, "__func__", None) is _log_request and not access_logger.isEnabledFor(logging.INFO):
+            log_request = None  # nobody wants to know
         exchange = Exchange(self, Request(head, reader, self), reader, keeps_alive, log_request)
         return exchange.run() if reader.complete else self._run_with_body(exchange, reader)
 
@@ -158,8 +159,7 @@ class HTTPRequestHandler(AsyncChat):
         if self._empty_lines > self.max_empty_lines:
             self._refuse(HTTPError(400, "too many empty lines"), data)
         elif head := data.removeprefix(b"\r\n"):
-            self.incoming.append(head)
-            return self.found_terminator()
+            return self._found_head(head)
         return None
 
     def _reader_of(self, fields: FieldLines) -> BodyReader:
@@ -204,7 +204,7 @@ class HTTPRequestHandler(AsyncChat):
         line = received.removeprefix(b"\r\n").partition(b"\r\n")[0]
         with_body = not line.startswith(b"HEAD ")
         response = response_to(refusal)
-        sent_bytes, _ = push_whole(self, response.parts(), "1.1", True, with_body)
+        sent_bytes, _ = push_whole(self, response._parts(), "1.1", True, with_body)
         self.close_when_done()
         text = line[:_MAX_LOGGED_BYTES].decode("latin-1")
         log_with(self.log_request, AccessEntry(self.peer, text, None, response.status, sent_bytes, 0.0))

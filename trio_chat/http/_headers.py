@@ -11,7 +11,7 @@ from typing import TypeAlias
 HeadersLike: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
 
 #: What a response sends of its fields: their lines, the options of Connection, and whether Date is among them.
-Prepared: TypeAlias = tuple[str, tuple[str, ...], bool]
+Prepared: TypeAlias = tuple[bytes, tuple[str, ...], bool]
 
 # Grammars are of text: bytes are read and written as ISO-8859-1, so that none is lost.
 TCHARS = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"  # a token: RFC 9110, section 5.6.2
@@ -30,13 +30,13 @@ class Headers(Mapping[str, str]):
     5.3; Set-Cookie is the exception); `get_all` gives the lines.
     """
 
-    __slots__ = ("_encoded", "_lines", "_pairs", "prepared")
+    __slots__ = ("_encoded", "_lines", "_pairs", "_prepared")
 
     def __init__(self, fields: HeadersLike = ()) -> None:
         """Raises TypeError or ValueError for a name that is no token, or a value with CR, LF, NUL or such."""
         self._lines: Mapping[str, Sequence[str]] | None = None  # these two are made when somebody asks
         self._encoded: str | None = None
-        self.prepared: Prepared | None = None  # kept by who sends them
+        self._prepared: Prepared | None = None  # kept by who sends them
         self._pairs: list[tuple[str, str]]
         if isinstance(fields, Headers):
             self._lines, self._encoded, self._pairs = fields._lines, fields._encoded, fields._pairs
@@ -48,7 +48,7 @@ class Headers(Mapping[str, str]):
     def from_valid(cls, pairs: list[tuple[str, str]]) -> Headers:
         """Headers of fields that are known to be valid."""
         headers = cls.__new__(cls)
-        headers._lines = headers._encoded = headers.prepared = None
+        headers._lines = headers._encoded = headers._prepared = None
         headers._pairs = pairs
         return headers
 

@@ -19,6 +19,7 @@ import sys
 from collections.abc import Callable
 
 _MAX_PATHS = 4096
+_MAX_PATH_LENGTH = 256
 _NOWAIT: int | None = getattr(os, "RWF_NOWAIT", None)
 _RESOLVE_CACHED = 0x20
 _SYS_OPENAT2 = 437
@@ -34,12 +35,13 @@ class _OpenHow(ctypes.Structure):
 
 def note_opened(path: str, fd: int) -> bool:
     """Returns whether the file system that the path has led to is prompt, and remembers it."""
-    if is_prompt := _is_prompt(fd):
+    is_prompt = _is_prompt(fd)
+    if not is_prompt:
+        _prompt_paths.pop(path, None)
+    elif len(path) <= _MAX_PATH_LENGTH:
         if len(_prompt_paths) >= _MAX_PATHS:
             _prompt_paths.clear()
         _prompt_paths[path] = None
-    else:
-        _prompt_paths.pop(path, None)
     return is_prompt
 
 

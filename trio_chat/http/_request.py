@@ -88,7 +88,7 @@ class Request:
     def query(self) -> str:
         return origin_form(self.method, self.target).partition("?")[2]
 
-    @property
+    @cached_property
     def headers(self) -> Headers:
         return self._fields.headers
 

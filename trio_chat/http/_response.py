@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncIterable, Awaitable, Callable
 from functools import lru_cache, partial
 from operator import index
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import quote
 
 from ._errors import HTTPError
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 #: Sends a piece of a body, and returns when there is room for the next.
 Send: TypeAlias = Callable[[bytes], Awaitable[None]]
 
-#: What a response consists of: status, headers, body, length, and whether that is all there is to be known of it: then
-#: `resolve`, `write_to` and `aclose` need not be called.
+#: Status, headers, body and length of a response, and whether they are all of it: if so, its body is bytes, and
+#: `resolve`, `write_to` and `aclose` would do nothing more.
 Parts: TypeAlias = tuple[int, Headers, bytes | AsyncIterable[bytes], int | None, bool]
 
 _MIN_STATUS, _MAX_STATUS = 200, 599
@@ -48,12 +48,6 @@ class Response:
     """
 
     __slots__ = ("_body", "_headers", "_length", "_status")
-
-    _is_plain: ClassVar[bool] = True
-
-    def __init_subclass__(cls) -> None:
-        ours = Response.resolve, Response.write_to, Response.aclose
-        cls._is_plain = (cls.resolve, cls.write_to, cls.aclose) == ours
 
     def __init__(
         self,
@@ -95,9 +89,13 @@ class Response:
         """How many bytes the body has; None if that is not known."""
         return self._length
 
-    def parts(self) -> Parts:
-        body = self._body
-        return self._status, self._headers, body, self._length, self._is_plain and isinstance(body, bytes)
+    def _parts(self) -> Parts:
+        """What it consists of, in one call: these questions are asked for every answer."""
+        cls: type = type(self)
+        if cls is Response or _is_plain(cls):
+            body = self._body
+            return self._status, self._headers, body, self._length, isinstance(body, bytes)
+        return self.status, self.headers, self.body, self.length, False
 
     async def resolve(self, request: Request) -> Response:
         """The response that is sent to this request: itself, unless that depends on the request.
@@ -162,16 +160,22 @@ def response_to(error: HTTPError) -> Response:
     return Response(error.status, body, error.headers, content_type="text/plain; charset=utf-8")
 
 
-# The header fields of most responses; they are shared, being immutable.
+@lru_cache(maxsize=256)
+def _is_plain(cls: type) -> bool:
+    """Whether a subclass answers as `Response` does, but for what it gives to its constructor."""
+    names = ("status", "headers", "body", "length", "resolve", "write_to", "aclose")
+    return all(getattr(cls, name) is getattr(Response, name) for name in names)
 
 
 @lru_cache
 def _with_type(content_type: str) -> Headers:
+    """The header fields of most responses; they are shared, being immutable."""
     return Headers({"Content-Type": content_type} if content_type else ())
 
 
 @lru_cache
 def _with_text_type(content_type: str) -> Headers:
+    """The same for text."""
     if content_type.startswith("text/") and "charset" not in content_type.lower():
         content_type = f"{content_type}; charset=utf-8"  # a browser would guess, and wrong
     return _with_type(content_type)

@@ -28,7 +28,7 @@ def response_head(
 
     Returns it, whether the connection has to be closed, and whether the body is to be sent in chunks.
     """
-    fields, options, is_dated = headers.prepared or _prepare(headers)
+    fields, options, is_dated = headers._prepared or _prepare(headers)
     closes = closes or "close" in options
     chunked = False
     if status in WITHOUT_CONTENT:  # RFC 9110, section 15.3.6; 204 and 304 have no length: section 8.6
@@ -42,22 +42,22 @@ def response_head(
     option = "close" if closes else "keep-alive" if http_version == "1.0" else ""
     if options:
         option = _joined(option, options)
-    start = _start(status, fields, option, None if is_dated else int(time.time()))
-    return b"%b%b\r\n" % (start, framing), closes, chunked
+    first, general = _around_fields(status, option, None if is_dated else int(time.time()))
+    return b"%b%b%b%b\r\n" % (first, fields, general, framing), closes, chunked
 
 
 @lru_cache(maxsize=64)
-def _start(status: int, fields: str, option: str, second: int | None) -> bytes:
-    """What a head has in common with the others of the same second."""
+def _around_fields(status: int, option: str, second: int | None) -> tuple[bytes, bytes]:
+    """The status line, and the fields Date and Connection: what a head has in common with others of the same second."""
     date = "" if second is None else f"Date: {http_date(second)}\r\n"  # RFC 9110, section 6.6.1
     connection = f"Connection: {option}\r\n" if option else ""
-    return f"{status_line(status)}{fields}{date}{connection}".encode("latin-1")
+    return status_line(status).encode("latin-1"), f"{date}{connection}".encode("latin-1")
 
 
 def _prepare(headers: Headers) -> Prepared:
     given = headers.lines()
     options = tuple(elements_of(given.get("connection", ())))
-    headers.prepared = prepared = (headers.without(_OURS).encode(), options, "date" in given)
+    headers._prepared = prepared = (headers.without(_OURS).encode().encode("latin-1"), options, "date" in given)
     return prepared
 
 

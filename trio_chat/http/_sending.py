@@ -54,13 +54,12 @@ def push_whole(chat: Chat, parts: Parts, http_version: str, closes: bool, with_b
 
 
 class Outgoing:
-    """One response to one request whose body is made while it is sent.
+    """One response to one request, unless it can be pushed as a whole.
 
     The head is sent with the first piece of the body: until then nothing has been said, and what goes wrong can be
     answered in another way.
 
     Attributes:
-        response: what is sent.
         begun: whether the head was sent.
         sent_bytes: how much of the body was sent.
         closes: whether the connection has to be closed after it.
@@ -75,19 +74,26 @@ class Outgoing:
     cut_off: bool = False
     _chunked = False
 
-    def __init__(self, chat: Chat, response: Response, request: Request, begin: Callable[[], bool]) -> None:
-        """`begin` is called when the head is sent, once; it says whether the connection can go on after this."""
+    def __init__(self, chat: Chat, response: Response, request: Request, begin: Callable[[bool], bool]) -> None:
+        """`begin` is called when the head is sent, once, and told whether the body is made while it is sent.
+
+        It says whether the connection can go on after this.
+        """
         self._chat = chat
-        self.response = response
+        self._response = response
         self._request = request
         self._begin = begin
+        body = response.body
+        # It is sent past `write_to` only if that is ours: another may make something else of it.
+        is_ours = type(response).write_to is Response.write_to
+        self._file = body if is_ours and isinstance(body, FileBody) else None
 
     async def send(self) -> None:
         """Push it all, at the pace of the client. The response is closed, whatever happens.
 
         Raises what the body raises before the head was sent; after it, that is logged.
         """
-        response = self.response
+        response = self._response
         try:
             if self._request.method == "HEAD" or response.status in WITHOUT_CONTENT:
                 self._push_head()
@@ -102,9 +108,8 @@ class Outgoing:
 
     def _push_head(self) -> None:
         self.begun = True
-        status, headers, _, length, _ = self.response.parts()
-        closes, http_version = not self._begin(), self._request.http_version
-        del self._begin  # whose method it is keeps us
+        status, headers, body, length, _ = self._response._parts()
+        closes, http_version = not self._begin(not isinstance(body, bytes)), self._request.http_version
         head, self.closes, self._chunked = response_head(status, headers, length, http_version, closes)
         self._chat.push(head)
 
@@ -113,7 +118,7 @@ class Outgoing:
         if not self.begun:
             return False
         self.closes = True
-        self.cut_off = self.response.length is None and not self._chunked
+        self.cut_off = self._response.length is None and not self._chunked
         if not is_failure(exc):
             return False
         if error := http_error_of(exc):  # it is too late for that; the client is to blame, or knows by now
@@ -124,7 +129,7 @@ class Outgoing:
 
     async def _close(self) -> None:
         try:
-            await self.response.aclose()
+            await self._response.aclose()
         except BaseException as exc:
             if not is_failure(exc):
                 raise
@@ -137,7 +142,7 @@ class Outgoing:
                 raise TypeError(f"the body of a response consists of bytes; got {piece!r:.60}")
             piece = bytes(piece)
         size = len(piece)
-        length = self.response.length
+        length = self._response.length
         if length is not None and self.sent_bytes + size > length:
             raise ValueError(f"the body is longer than its Content-Length, which is {length}")
         with self._noticing_that_the_client_is_gone():
@@ -147,12 +152,11 @@ class Outgoing:
                 self._chat.push(b"%x\r\n%b\r\n" % (size, piece) if self._chunked else piece)
                 self.sent_bytes += size
             await self._chat.drain()
-            body = self.response.body
-            if length is not None and isinstance(body, FileBody) and self._chat.takes_files:
-                self.sent_bytes += body.send_at_once(self._chat.send_file_nowait, length - self.sent_bytes)
+            if self._file is not None and length is not None and self._chat.takes_files:
+                self.sent_bytes += self._file.send_at_once(self._chat.send_file_nowait, length - self.sent_bytes)
 
     def _end(self) -> None:
-        length = self.response.length
+        length = self._response.length
         if length is not None and self.sent_bytes < length:
             raise ValueError(f"the body has {self.sent_bytes} bytes, its Content-Length is {length}")
         with self._noticing_that_the_client_is_gone():
