@@ -25,7 +25,7 @@ from ._threads import close_in_thread
 _PIECE_BYTES = 61440  # with a head before it, it is no more than the connection sends at once
 _VISIT_BYTES = 262144  # of a visit, which costs more than a piece
 _LONG_BYTES = 262144  # less is not worth a send of its own for the head
-_AT_ONCE_BYTES = 262144  # looked at, and sent past the queue; then other tasks have their turn
+_AT_ONCE_BYTES = 1024 * 1024  # looked at, and sent past the queue; then other tasks have their turn
 
 
 class FileSender(Protocol):
