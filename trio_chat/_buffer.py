@@ -137,9 +137,10 @@ class TerminatorBuffer(ChunkQueue):
 
     def _use(self, terminator: Terminator) -> None:
         self._needles: tuple[Needle, ...] = ()
+        self._needle: Needle | None = None  # the only one there can be
         if isinstance(terminator, bytes | tuple):
-            self._needles = needles_for(terminator)
-        self._needle = self._needles[0] if isinstance(terminator, bytes) else None  # the only one there can be
+            self._needles = needles = needles_for(terminator)
+            self._needle = needles[0] if isinstance(terminator, bytes) else None
         self._terminator = int(terminator) if isinstance(terminator, int) else terminator
 
     @property
