@@ -89,14 +89,14 @@ class TerminatorBuffer(ChunkQueue):
         self._use(terminator)
         self._matched: bytes | None = None
         #: How many bytes of the present frame have come, held back ones included.
-        self.frame_bytes = 0
+        self.frame_bytes: int = 0
         #: Whether its rest is being dropped: see `skip_frame`.
-        self.skipping = False
+        self.skipping: bool = False
         self._window = 0
         self._tail_from = -1  # for tuples: where one may begin that the chunk cuts off
         self._batch = _NOTHING
         #: How many pieces the last batch had.
-        self.batch_frames = 0
+        self.batch_frames: int = 0
         self._mark = _START
         self.max_frame_bytes = max_frame_bytes
 
