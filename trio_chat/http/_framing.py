@@ -46,7 +46,7 @@ def authority_of(target: str, host: str) -> str:
 
 def origin_form(method: str, target: str) -> str:
     """The path and query of a target that has passed `check_target`; "*" stays as it is."""
-    if (absolute := _absolute_form.fullmatch(target)) is None:
+    if target[0] == "/" or (absolute := _absolute_form.fullmatch(target)) is None:
         return target
     if not absolute[2] and method == "OPTIONS":
         return "*"  # section 3.2.4

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from functools import cached_property
 from http import HTTPStatus
 from typing import Any, Protocol
 from urllib.parse import unquote
@@ -66,31 +65,33 @@ class Request:
     upgraded: bool = False
     answered: bool = False
     _form: Form | None = None
+    _headers: Headers | None = None  # in the place of the client's
     _content: bytes | None = None  # the whole body, once it has been read
 
     def __init__(self, head: Head, body: BodyReader, connection: Connection) -> None:
-        self.request_line: str
-        self.method: str
-        self.target: str
-        self.request_line, self.method, self.target, self._fields = head
-        self.http_version: str = self._fields.http_version
+        request_line, method, target, fields = head
+        origin = target if target[0] == "/" else origin_form(method, target)
+        path, _, query = origin.partition("?")
+        self.request_line: str = request_line
+        self.method: str = method
+        self.target: str = target
+        self.path: str = unquote(path) if "%" in path else path
+        self.query: str = query
+        self.http_version: str = fields.http_version
+        self._fields = fields
         self._body = body
         self._connection = connection
         self.has_form: bool = False
 
     # What is not asked for is not worked out.
 
-    @cached_property
-    def path(self) -> str:
-        return unquote(origin_form(self.method, self.target).partition("?")[0])
-
-    @cached_property
-    def query(self) -> str:
-        return origin_form(self.method, self.target).partition("?")[2]
-
-    @cached_property
+    @property
     def headers(self) -> Headers:
-        return self._fields.headers
+        return self._fields.headers if self._headers is None else self._headers
+
+    @headers.setter
+    def headers(self, headers: Headers) -> None:
+        self._headers = headers
 
     @property
     def host(self) -> str:
