@@ -190,3 +190,14 @@ class MemoryListener(trio.abc.Listener[trio.abc.Stream]):
     async def aclose(self) -> None:
         self._accepted.close()
         await trio.lowlevel.checkpoint()
+
+
+class Turns:
+    """Takes every turn that the scheduler gives it, and counts them. To be run as a task, until it is cancelled."""
+
+    count = 0
+
+    async def take(self) -> None:
+        while True:
+            self.count += 1
+            await trio.lowlevel.checkpoint()

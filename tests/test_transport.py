@@ -18,7 +18,7 @@ from sockets import (
     tcp_pair,
     unix_pair,
 )
-from support import receive_all
+from support import Turns, receive_all
 
 from trio_chat import SocketStream
 
@@ -92,21 +92,14 @@ async def test_receiving_waits_first_and_reads_once(nursery: trio.Nursery) -> No
 @over_each_kind
 async def test_other_tasks_have_their_turn_even_if_data_is_there(make_pair: MakePair, nursery: trio.Nursery) -> None:
     stream, peer = await make_pair()
-    turns = 0
-
-    async def take_turns() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await trio.lowlevel.checkpoint()
-
+    turns = Turns()
     async with stream, peer:
         await peer.send_all(b"x" * 50)
-        nursery.start_soon(take_turns)
+        nursery.start_soon(turns.take)
         for count in range(50):
             with trio.testing.assert_checkpoints():
                 assert await stream.receive_some(1) == b"x"
-            assert turns >= count
+            assert turns.count >= count
     nursery.cancel_scope.cancel()
 
 

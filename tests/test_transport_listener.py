@@ -14,6 +14,7 @@ import pytest
 import trio
 import trio.testing
 from sockets import Interposed, NotingSocket, close_at_once, connect, listening
+from support import Turns
 
 from trio_chat import AsyncChat, SocketListener, SocketStream, serve_listeners
 
@@ -189,19 +190,12 @@ async def test_a_system_that_refuses_to_accept_time_and_again_does_not_stop_ever
     nursery: trio.Nursery,
 ) -> None:
     """As Linux does (EPERM), if a filter of system calls forbids to accept."""
-    turns = 0
-
-    async def take_turns() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await trio.lowlevel.checkpoint()
-
+    turns = Turns()
     sock = listening(*(PermissionError(errno.EPERM, "Operation not permitted") for _ in range(100)))
     async with SocketListener(sock) as listener, connect(sock):
-        nursery.start_soon(take_turns)
+        nursery.start_soon(turns.take)
         await (await listener.accept()).aclose()
-        assert turns > 50
+        assert turns.count > 50
         nursery.cancel_scope.cancel()
 
 

@@ -8,6 +8,7 @@ import pytest
 import trio
 import trio.testing
 from sockets import Interposed, NotingSocket, close_at_once, noting_pair
+from support import Turns
 
 from trio_chat import SocketStream
 
@@ -44,21 +45,14 @@ async def test_it_tries_first_and_then_waits(nursery: trio.Nursery) -> None:
 
 async def test_as_long_as_there_is_something_one_read_is_enough_and_others_have_their_turn() -> None:
     stream, sock, peer = await busy_pair()
-    turns = 0
-
-    async def take_turns() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await trio.lowlevel.checkpoint()
-
+    turns = Turns()
     async with stream, peer, trio.open_nursery() as nursery:
         await peer.send_all(b"x" * 50)
-        nursery.start_soon(take_turns)
+        nursery.start_soon(turns.take)
         for count in range(50):
             with trio.testing.assert_checkpoints():
                 assert await stream.receive_some(1) == b"x"
-            assert turns >= count
+            assert turns.count >= count
         assert sock.receives == [1] * 50
         nursery.cancel_scope.cancel()
 

@@ -2,8 +2,8 @@
 
 import os
 import re
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
@@ -154,3 +154,17 @@ def is_open(path: Path) -> bool:
         if os.path.samestat(found, wanted):
             return True
     return False
+
+
+@contextmanager
+def no_threads_left() -> Iterator[None]:
+    """All that Trio gives to whoever does not bring a limiter are taken."""
+    limiter = trio.to_thread.current_default_thread_limiter()
+    borrowers = [object() for _ in range(int(limiter.available_tokens))]
+    for borrower in borrowers:
+        limiter.acquire_on_behalf_of_nowait(borrower)
+    try:
+        yield
+    finally:
+        for borrower in borrowers:
+            limiter.release_on_behalf_of(borrower)

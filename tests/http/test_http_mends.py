@@ -5,8 +5,8 @@ import io
 import json
 import logging
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
@@ -15,7 +15,19 @@ import pytest
 import trio
 from form_bodies import END, MULTIPART, URLENCODED, upload
 from http_answers import CUT_OFF, errors, read_answer, read_answers
-from http_talk import Client, answers, connected, factory_of, get, is_open, post, read_to_end, say_once, talk
+from http_talk import (
+    Client,
+    answers,
+    connected,
+    factory_of,
+    get,
+    is_open,
+    no_threads_left,
+    post,
+    read_to_end,
+    say_once,
+    talk,
+)
 from http_wire import Framed, Resettable, chunked, chunked_head, framing_name, hear, hear_one, post_in_chunks, responses
 from trio.testing import MockClock, lockstep_stream_pair, memory_stream_pair, wait_all_tasks_blocked
 
@@ -346,20 +358,6 @@ async def test_a_form_can_be_made_of_a_body_that_was_read(framed: Framed) -> Non
 
 
 # ---------------------------------------------------------------- closing, when there are no threads left
-
-
-@contextmanager
-def no_threads_left() -> Iterator[None]:
-    """All that Trio gives to whoever does not bring a limiter are taken."""
-    limiter = trio.to_thread.current_default_thread_limiter()
-    borrowers = [object() for _ in range(int(limiter.available_tokens))]
-    for borrower in borrowers:
-        limiter.acquire_on_behalf_of_nowait(borrower)
-    try:
-        yield
-    finally:
-        for borrower in borrowers:
-            limiter.release_on_behalf_of(borrower)
 
 
 @pytest.fixture

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
 import trio
-from http_talk import AppOrFactory, factory_of, get, is_open, say_once
+from http_talk import AppOrFactory, factory_of, get, is_open, no_threads_left, say_once
 from trio.testing import wait_all_tasks_blocked
 
 from trio_chat import SocketStream
@@ -22,20 +22,6 @@ from trio_chat.http._prompt_open import may_be_prompt, note_opened, open_nowait
 LONG = os.urandom(3 * 2**20 + 1)
 PIECE_BYTES = 61440  # of a file that is in memory
 SHARED_MEMORY = Path("/dev/shm")
-
-
-@contextmanager
-def no_threads() -> Iterator[None]:
-    """Whoever wants a thread has to wait."""
-    limiter = trio.to_thread.current_default_thread_limiter()
-    borrowers = [object() for _ in range(int(limiter.available_tokens))]
-    for borrower in borrowers:
-        limiter.acquire_on_behalf_of_nowait(borrower)
-    try:
-        yield
-    finally:
-        for borrower in borrowers:
-            limiter.release_on_behalf_of(borrower)
 
 
 async def fetched(path: Path, *fields: str, method: str = "GET") -> tuple[int, bytes]:
@@ -71,7 +57,7 @@ async def prompt(path: Path) -> Path:
 @pytest.mark.parametrize("fields", [(), ("Range: bytes=1-2",), ("If-None-Match: *",), ("If-Match: x",)])
 async def test_what_is_in_memory_needs_no_thread(prompt: Path, method: str, fields: tuple[str, ...]) -> None:
     expected = await fetched(prompt, *fields, method=method)
-    with no_threads(), trio.fail_after(5):
+    with no_threads_left(), trio.fail_after(5):
         assert await fetched(prompt, *fields, method=method) == expected
 
 
@@ -91,7 +77,7 @@ async def test_the_body_of_a_deleted_file_is_closed_in_a_thread(prompt: Path) ->
         response = await FileResponse(prompt).resolve(request)
         prompt.unlink()
         threads = trio.to_thread.current_default_thread_limiter()
-        with no_threads():  # but for closing, which brings its own
+        with no_threads_left():  # but for closing, which brings its own
             before = threads.borrowed_tokens
             await response.aclose()
             assert threads.borrowed_tokens == before
