@@ -3,8 +3,8 @@ r"""The field lines of a request's head: their grammar, and what the server itse
 A client sends most of its requests with the same field lines. What was found out about some is kept, until others take
 their place: the next request with these very bytes need not be looked through again, nor does the application get its
 header objects made anew. That is 4 MB at the most, of whatever clients send, Cookie and Authorization included. The
-benchmarks have heads of which no two are alike as well (`tests/benchmarks/`:
-`http_cases.py`, `http_head.py`), so that nobody takes what is kept for the whole truth.
+benchmarks have heads of which no two are alike as well (`tests/benchmarks/`: `http_cases.py`, `http_head.py`), so that
+nobody takes what is kept for the whole truth.
 
 One match says whether lines are valid, and one search finds the few fields that the server looks at. The others become
 objects when the application looks at them (`tests/benchmarks/http_head.py` has what that costs).

@@ -30,16 +30,15 @@ class Headers(Mapping[str, str]):
     5.3; Set-Cookie is the exception); `get_all` gives the lines.
     """
 
-    __slots__ = ("_encoded", "_lines", "_pairs", "_prepared")
+    __slots__ = ("_lines", "_pairs", "_prepared")
 
     def __init__(self, fields: HeadersLike = ()) -> None:
         """Raises TypeError or ValueError for a name that is no token, or a value with CR, LF, NUL or such."""
-        self._lines: Mapping[str, Sequence[str]] | None = None  # these two are made when somebody asks
-        self._encoded: str | None = None
-        self._prepared: Prepared | None = None  # kept by who sends them
+        self._lines: Mapping[str, Sequence[str]] | None = None  # made when somebody asks
+        self._prepared: Prepared | None = None  # made, and kept, by who sends them
         self._pairs: list[tuple[str, str]]
         if isinstance(fields, Headers):
-            self._lines, self._encoded, self._pairs = fields._lines, fields._encoded, fields._pairs
+            self._lines, self._prepared, self._pairs = fields._lines, fields._prepared, fields._pairs
             return
         pairs = fields.items() if isinstance(fields, Mapping) else fields
         self._pairs = [(_checked(name, _name, "name"), _checked(value, _value, "value")) for name, value in pairs]
@@ -48,7 +47,7 @@ class Headers(Mapping[str, str]):
     def from_valid(cls, pairs: list[tuple[str, str]]) -> Headers:
         """Headers of fields that are known to be valid."""
         headers = cls.__new__(cls)
-        headers._lines = headers._encoded = headers._prepared = None
+        headers._lines = headers._prepared = None
         headers._pairs = pairs
         return headers
 
@@ -81,9 +80,7 @@ class Headers(Mapping[str, str]):
 
     def encode(self) -> str:
         """The field lines, each with its CRLF."""
-        if self._encoded is None:
-            self._encoded = "".join([f"{name}: {value}\r\n" for name, value in self._pairs])
-        return self._encoded
+        return "".join([f"{name}: {value}\r\n" for name, value in self._pairs])
 
     def lines(self) -> Mapping[str, Sequence[str]]:
         """The values of all lines of each name, which is in lower case."""
