@@ -20,7 +20,7 @@ FLOORS = [
     {"_buffer", "_outqueue", "_admission", "_unix"},
     {"_writer"},
     {"_timeouts", "_intake", "_callbacks"},
-    {"_delivery", "_output"},
+    {"_delivery", "_output", "_tls"},
     {"_connection"},
     {"_chat"},
     {"_server"},

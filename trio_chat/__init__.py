@@ -2,7 +2,7 @@
 
 from ._buffer import Batch as Batch, TerminatorBuffer as TerminatorBuffer
 from ._chat import AsyncChat as AsyncChat
-from ._errors import FrameTooLong as FrameTooLong
+from ._errors import FrameTooLong as FrameTooLong, PlaintextBeforeTLS as PlaintextBeforeTLS
 from ._handler import OversizePolicy as OversizePolicy, Reply as Reply, TimeoutKind as TimeoutKind
 from ._listening import inherited_listeners as inherited_listeners, open_tcp_listeners as open_tcp_listeners
 from ._producers import BinaryFile as BinaryFile, MoreProducer as MoreProducer, Producer as Producer

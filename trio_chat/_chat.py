@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import ssl
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -13,6 +14,7 @@ from ._handler import Handler, Reply, TimeoutKind
 from ._producers import Producer, Source, as_bytes
 from ._streams import Address, local_address, peer_address, reset_when_closed
 from ._terminators import Terminator
+from ._tls import wrapping
 
 
 class AsyncChat(Handler):
@@ -160,6 +162,40 @@ class AsyncChat(Handler):
         `found_terminator` of what was collected. It is not always a schedule point.
         """
         return await self._connection.receive_more(patience, enough)
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        *,
+        server_side: bool = True,
+        server_hostname: str | None = None,
+        handshake_timeout: float = 10.0,
+    ) -> None:
+        """Go on with the conversation over TLS (STARTTLS of RFC 3207, AUTH TLS of RFC 4217); await it in a callback.
+
+        What was pushed before, such as the answer that the peer waits for, is sent in plaintext; what anyone pushes
+        later, over TLS. Then `stream` is a `trio.SSLStream` over what it was. Forget what the peer has said before: it
+        may have been somebody else.
+
+        Args:
+            ssl_context: as of `trio.SSLStream`, like `server_side` (False: this end is the client) and
+                `server_hostname`, which the server's certificate must be for.
+            handshake_timeout: how many seconds the handshake may take, once what was pushed is sent.
+
+        Raises:
+            PlaintextBeforeTLS: if more has come than what was handed over, and it is no client's handshake. The
+                conversation is as before: push an answer, and close. (What arrives later breaks the handshake.)
+            trio.BrokenResourceError: if the handshake fails, as its `__cause__` tells, or takes too long, or the peer
+                is gone. Nobody needs to catch it: the connection is closed, and it does not leave `run()`.
+            trio.ClosedResourceError: after `close` or `close_when_done`, or if `close` is called meanwhile.
+            RuntimeError: if no callback is running, if it is `handle_oversize`, or in the middle of a frame, as in
+                `collect_incoming_data`; or if there is TLS already.
+            trio.BusyResourceError: if another task is in it, or in `receive_more`.
+
+        If cancelled, the connection is closed.
+        """
+        self._connection.check_open("start_tls()")
+        await self._connection.start_tls(wrapping(ssl_context, server_side, server_hostname), handshake_timeout)
 
     async def wait_eof(self) -> None:
         """Wait until the peer has ended its side of the conversation, or is gone, or the conversation is over.

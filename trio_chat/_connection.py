@@ -36,6 +36,7 @@ from ._output import OutputSide
 from ._replay import replaying
 from ._streams import close_now
 from ._timeouts import Timeouts
+from ._tls import Wrap, start_tls
 from ._writer import Writer
 
 if TYPE_CHECKING:
@@ -250,11 +251,7 @@ class Connection(OutputSide):
     # ------------------------------------------------------------------ within a callback
 
     async def receive_more(self, patience: float, enough: Callable[[], bool]) -> bool:
-        callbacks = self.callbacks
-        if callbacks.current is None or self._delivery.judging:
-            raise RuntimeError("receive_more() is for a callback that is running, and not for handle_oversize()")
-        if callbacks.receiving:
-            raise trio.BusyResourceError("another task is in receive_more()")
+        callbacks = self._check_may_receive("receive_more()")
         await trio.lowlevel.checkpoint_if_cancelled()
         ours, callbacks.receiving = callbacks.current, True
         try:
@@ -265,6 +262,23 @@ class Connection(OutputSide):
                 callbacks.receiving = False
         await trio.lowlevel.checkpoint()
         return False
+
+    def _check_may_receive(self, what: str) -> Callbacks:
+        callbacks = self.callbacks
+        if callbacks.current is None or self._delivery.judging:
+            raise RuntimeError(f"{what} is for a callback that is running, and not for handle_oversize()")
+        if callbacks.receiving:
+            raise trio.BusyResourceError("another task is in receive_more() or start_tls()")
+        return callbacks
+
+    async def start_tls(self, wrap: Wrap, patience: float) -> None:
+        callbacks = self._check_may_receive("start_tls()")
+        ours, callbacks.receiving = callbacks.current, True
+        try:
+            await start_tls(self, wrap, patience)
+        finally:
+            if callbacks.current is ours:
+                callbacks.receiving = False
 
     async def _receive_until(self, enough: Callable[[], bool], until: float, ours: object) -> bool:
         self._timeouts.since = None
@@ -302,7 +316,7 @@ class Connection(OutputSide):
         await trio.lowlevel.checkpoint()
         await self.intake.stop()
         await self.writer.flushed()
-        self._check_not_lost()
+        self.check_not_lost()
         self._timeouts.stop()
         self.stream = replaying(self.stream, replay + self.buffer.take())
         return self.stream

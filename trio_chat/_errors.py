@@ -15,3 +15,11 @@ class FrameTooLong(Exception):
 
     def __reduce__(self) -> tuple[type[FrameTooLong], tuple[int]]:
         return FrameTooLong, (self.max_frame_bytes,)
+
+
+class PlaintextBeforeTLS(Exception):
+    """More had come in plaintext when `start_tls` was called, behind what made the handler call it.
+
+    To handle it after the handshake would be to take an attacker's commands for those of the peer that has been
+    authenticated since (CVE-2011-0411).
+    """

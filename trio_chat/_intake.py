@@ -38,7 +38,6 @@ class Intake:
         "_lookout",
         "_note_loss",
         "_receiving",
-        "_stream",
         "_times",
         "eof",
         "fresh",
@@ -46,6 +45,7 @@ class Intake:
         "lost",
         "over",
         "peer_gone",
+        "stream",
         "turn",
         "waits",
     )
@@ -59,7 +59,7 @@ class Intake:
         note_loss: Callable[[], None],
     ) -> None:
         """`note_loss` is called when the connection has broken."""
-        self._stream = stream
+        self.stream = stream
         self._buffer = buffer
         self._limits = limits
         self._note_loss = note_loss
@@ -92,7 +92,7 @@ class Intake:
         self._at_once = _RECEIVES_AT_ONCE
         chunk: bytes | bytearray = b""
         try:
-            chunk = await self._stream.receive_some(times * self._limits.ac_in_buffer_size)
+            chunk = await self.stream.receive_some(times * self._limits.ac_in_buffer_size)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             self.lost = True
         finally:
@@ -134,6 +134,16 @@ class Intake:
                     await self.wait(None)
                 self._lookout = None
 
+    async def change_stream(self, stream: trio.abc.ReceiveStream) -> None:
+        """Receive from `stream` from now on. When this returns no lookout receives from the one before any more.
+
+        Not while the conversation receives.
+        """
+        lookout, self.stream = self._lookout, stream
+        self._send_home()
+        while self._receiving and self._lookout is lookout:
+            await self._wait_for_a_turn()
+
     async def stop(self) -> None:
         """The conversation is over: send the lookouts home; nobody receives any more when this returns."""
         self.end()
@@ -160,7 +170,7 @@ class Intake:
 
         Not again and again: after some times other tasks have their turn, in `wait`.
         """
-        receive = nowait_receiver(self._stream)
+        receive = nowait_receiver(self.stream)
         if receive is None or self._receiving or self.eof or not self._at_once:
             return False
         self._at_once -= 1

@@ -86,9 +86,9 @@ class OutputSide:
     async def drain(self) -> None:
         self._send_before_waiting()
         await self.writer.below_low()
-        self._check_not_lost()
+        self.check_not_lost()
 
-    def _check_not_lost(self) -> None:
+    def check_not_lost(self) -> None:
         if self.writer.lost and (self.writer.peer_gone or not self.closed):
             raise Lost(self, "the peer is gone, or does not read")
         if self.closed:

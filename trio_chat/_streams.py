@@ -100,6 +100,13 @@ def _socket_of(stream: object) -> Any:
     return getattr(stream, "socket", None)
 
 
+def has_tls(stream: object) -> bool:
+    """Whether what goes over the stream is encrypted by Trio."""
+    while stream is not None and not isinstance(stream, trio.SSLStream):
+        stream = getattr(stream, "transport_stream", None)
+    return stream is not None
+
+
 def reset_when_closed(stream: trio.abc.Stream) -> None:
     """Let the peer see a reset when the stream is closed; over what is no TCP, an end like any other."""
     if (sock := _socket_of(stream)) is not None:

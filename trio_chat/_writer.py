@@ -81,7 +81,7 @@ class Writer(OutQueue):
         self.queued_bytes = self._in_flight
         if self._pulling is not None:
             self._pulling.cancel()
-        self._tell_progress()
+        self.tell_progress()
 
     def lose(self, *, peer_gone: bool = False) -> None:
         """Give the output up: nothing more can be sent."""
@@ -116,24 +116,25 @@ class Writer(OutQueue):
     async def below_low(self) -> None:
         """Wait until the queue is below its low-water mark, or lost."""
         while self._load > min(self._limits.low_water_bytes, self._limits.high_water_bytes) and not self.lost:
-            await self._wait_for_progress()
+            await self.progress()
         self.overfull = False
 
     async def flushed(self) -> None:
         """Wait until everything is sent, and the producers are closed, or the output is lost."""
         while self.has_work and not self.lost:
-            await self._wait_for_progress()
+            await self.progress()
 
     @property
     def has_waiters(self) -> bool:
         return bool(self._progress)
 
-    async def _wait_for_progress(self) -> None:
+    async def progress(self) -> None:
+        """Wait until the queue has changed otherwise than by a push."""
         if self._progress is None:
             self._progress = trio.lowlevel.ParkingLot()
         await self._progress.park()
 
-    def _tell_progress(self) -> None:
+    def tell_progress(self) -> None:
         if self._progress is not None:
             self._progress.unpark_all()
 
@@ -163,7 +164,7 @@ class Writer(OutQueue):
         except Exception as exc:
             self._crash(exc)
         if self._progress is not None:
-            self._tell_progress()
+            self.tell_progress()
         return bool(self._items or self._dropped)
 
     def file_sender(self) -> NowaitFileSender | None:
@@ -188,6 +189,18 @@ class Writer(OutQueue):
             self.put_first(rest)
             self.queued_bytes += len(rest)
 
+    # ------------------------------------------------------------------ another stream
+
+    def stop_at(self, source: Source) -> None:
+        """Leave everything to the task from now on, and queue a source that keeps it: see `change_stream`."""
+        self._send_nowait = None
+        self.push_source(source)
+
+    def change_stream(self, stream: trio.abc.SendStream) -> None:
+        """Send over `stream` from now on. Not while something is being sent."""
+        self._stream = stream
+        self._send_nowait = nowait_sender(stream)
+
     # ------------------------------------------------------------------ the task
 
     def wake(self, nursery: trio.Nursery) -> None:
@@ -205,7 +218,7 @@ class Writer(OutQueue):
             self._task.cancel()
             with trio.CancelScope(shield=True):
                 while not self._ended:
-                    await self._wait_for_progress()
+                    await self.progress()
 
     async def _run_task(self, scope: trio.CancelScope, work: trio.lowlevel.ParkingLot) -> None:
         """The task. Its nursery may be that of many connections: nothing but a cancellation of that leaves here."""
@@ -256,7 +269,7 @@ class Writer(OutQueue):
         except Exception as exc:
             self._fail(exc)
         self._dropped.remove(source)  # only now: flushed() waits for it
-        self._tell_progress()
+        self.tell_progress()
 
     def _fail(self, exc: Exception) -> None:
         """A producer has failed: what has been sent of it can be neither taken back nor completed."""
@@ -267,7 +280,7 @@ class Writer(OutQueue):
     async def _refill(self, source: Source) -> None:
         """Put the next piece of a source before it, or take the source off the queue if there is none."""
         if self.begin(source):
-            self._tell_progress()
+            self.tell_progress()
         piece, failure = b"", None
         with trio.CancelScope() as self._pulling:
             try:
@@ -287,7 +300,7 @@ class Writer(OutQueue):
             self.finish()
             self._dropped.append(source)
             self.idle_since = trio.current_time()
-            self._tell_progress()
+            self.tell_progress()
 
     async def _send(self, data: Data) -> None:
         self._in_flight = len(data)
@@ -303,4 +316,4 @@ class Writer(OutQueue):
             self.queued_bytes -= self._in_flight
             self._in_flight = 0
         self.has_sent = True
-        self._tell_progress()
+        self.tell_progress()
