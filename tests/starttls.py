@@ -7,23 +7,27 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import ClassVar, TypeAlias, TypeVar
 
+import pytest
 import trio
 import trio.testing
 from bounded import LONG, run
 from sockets import noting_pair
 from support import CountingStream, RecordingChat, receive_exactly
 
-from trio_chat import SocketStream
+from trio_chat import SocketStream, Terminator
 
 TLSStream: TypeAlias = trio.SSLStream[trio.abc.Stream]
 
 READY = b"220 ready\r\n"
 
+#: More turns of the scheduler than there are between the call and the end of the handshake.
+TURNS = range(14)
+
 
 class Securing(RecordingChat):
     """At the frame "STARTTLS" it does what `secure` does; other frames are answered with the same."""
 
-    terminator = b"\r\n"
+    terminator: ClassVar[Terminator] = b"\r\n"
     context: ClassVar[ssl.SSLContext]  # the tests' fixture sets it
     linger_timeout = 0
 
@@ -43,6 +47,22 @@ class Securing(RecordingChat):
     @property
     def secured(self) -> bool:
         return "secured" in self.names
+
+
+class Trying(Securing):
+    """Records what `start_tls` raises, and answers to that."""
+
+    failure: Exception | None = None
+
+    async def secure(self) -> None:
+        try:
+            await super().secure()
+        except Exception as exc:
+            self.failure = exc
+            self.calls.append(("failed", trio.current_time()))
+            if not self.closing:
+                self.push(b"554 no")
+                self.close_when_done()
 
 
 SecuringT = TypeVar("SecuringT", bound=Securing)
@@ -85,6 +105,7 @@ class NowaitWire(Wire):
         return sent
 
 
+#: Makes the client's end, and the server's.
 Pair: TypeAlias = tuple[trio.abc.HalfCloseableStream, Wire]
 
 
@@ -96,6 +117,9 @@ def memory_pair() -> Pair:
 def socket_pair() -> Pair:
     sock, client = noting_pair()
     return client, NowaitWire(SocketStream(sock))
+
+
+over_each_kind = pytest.mark.parametrize("make_pair", [memory_pair, socket_pair])
 
 
 @asynccontextmanager

@@ -16,6 +16,7 @@ import trio.testing
 from bounded import run, say, talk
 from starttls import (
     READY,
+    TURNS,
     Pair,
     Securing,
     Wire,
@@ -23,17 +24,13 @@ from starttls import (
     ask_for_tls,
     echoed,
     memory_pair,
+    over_each_kind,
     shake_hands,
-    socket_pair,
     talk_over,
 )
 from support import RecordingChat, receive_all, receive_exactly, splits
 
 from trio_chat import AsyncChat, PlaintextBeforeTLS, SocketStream, TimeoutKind, serve_tcp
-
-TURNS = range(14)  # more than there are between the call and the handshake's end
-
-over_each_kind = pytest.mark.parametrize("make_pair", [memory_pair, socket_pair])
 
 
 @pytest.fixture(autouse=True)

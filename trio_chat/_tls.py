@@ -115,6 +115,8 @@ class Fence:
 def wrapping(context: ssl.SSLContext, server_side: bool, server_hostname: str | None) -> Wrap:
     if not isinstance(context, ssl.SSLContext):
         raise TypeError(f"start_tls() takes an ssl.SSLContext; got {context!r}")
+    if context.check_hostname and not server_side and not server_hostname:
+        raise ValueError("start_tls() needs a server_hostname: without it any certificate would do")
     return partial(trio.SSLStream, ssl_context=context, server_side=server_side, server_hostname=server_hostname)
 
 
@@ -122,6 +124,8 @@ async def start_tls(conversation: Conversation, wrap: Wrap, patience: float) -> 
     """Change the stream of the conversation, for a callback that is running, and in which nobody else receives."""
     if not isinstance(patience, int | float):
         raise TypeError(f"handshake_timeout is a number of seconds, math.inf for no limit; got {patience!r}")
+    if not patience >= 0:
+        raise ValueError(f"handshake_timeout must be at least 0; got {patience}")
     intake, writer, stream = conversation.intake, conversation.writer, conversation.stream
     if has_tls(stream):
         raise RuntimeError("start_tls(): the conversation is held over TLS already")
