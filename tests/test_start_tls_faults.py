@@ -87,6 +87,22 @@ async def test_it_leaves_run(autojump_clock: trio.testing.MockClock, held: bytes
     assert await receive_all(client) == READY
 
 
+async def test_the_answer_can_be_taken_back(autojump_clock: trio.testing.MockClock) -> None:
+    class Refusing(Securing):
+        async def secure(self) -> None:
+            try:
+                await super().secure()
+            except PlaintextBeforeTLS:
+                self.discard_buffers()
+                self.push(b"554 no")
+                self.close_when_done()
+
+    async with talk(Refusing) as (chat, client):
+        await client.send_all(b"STARTTLS\r\nMAIL\r\n")
+        assert await receive_all(client) == b"554 no"
+    assert chat.frames == [b"STARTTLS"]
+
+
 async def test_the_beginning_of_a_terminator_that_is_held_back(autojump_clock: trio.testing.MockClock) -> None:
     """It was looked at, and is not in a chunk any more."""
 

@@ -178,13 +178,12 @@ class AsyncChat(Handler):
         may have been somebody else.
 
         Args:
-            ssl_context: as of `trio.SSLStream`, like `server_side` (False: this end is the client) and
-                `server_hostname`, which the server's certificate must be for.
+            ssl_context, server_side, server_hostname: as of `trio.SSLStream`. A client names the server.
             handshake_timeout: how many seconds the handshake may take, once what was pushed is sent.
 
         Raises:
-            PlaintextBeforeTLS: if more has come than what was handed over, and it is no client's handshake. The
-                conversation is as before: push an answer, and close. (What arrives later breaks the handshake.)
+            PlaintextBeforeTLS: if more has come, and it is no client's handshake. The conversation is as before: say,
+                `discard_buffers`, push a refusal, and close. What comes later in plaintext breaks the handshake.
             trio.BrokenResourceError: if the handshake fails, as its `__cause__` tells, or takes too long, or the peer
                 is gone. Nobody needs to catch it: the connection is closed, and it does not leave `run()`.
             trio.ClosedResourceError: after `close` or `close_when_done`, or if `close` is called meanwhile.
@@ -194,7 +193,6 @@ class AsyncChat(Handler):
 
         If cancelled, the connection is closed.
         """
-        self._connection.check_open("start_tls()")
         await self._connection.start_tls(wrapping(ssl_context, server_side, server_hostname), handshake_timeout)
 
     async def wait_eof(self) -> None:

@@ -14,6 +14,7 @@ It never goes back. Anyone may move it on, from a callback or from another task,
   enough: it is looked at before the next wait.
 - A callback may go on with the conversation before it returns (`receive_more`): what the conversation does between two
   callbacks then happens within that one, step by step.
+- The stream is changed once at the most, by `start_tls` (see `_tls.py`).
 - How the callbacks are invoked is in `_callbacks.py`, what becomes of their output in `_output.py`.
 - What has taken too long `_timeouts.py` tells; that is news, too.
 """
@@ -272,6 +273,7 @@ class Connection(OutputSide):
         return callbacks
 
     async def start_tls(self, wrap: Wrap, patience: float) -> None:
+        self.check_open("start_tls()")
         callbacks = self._check_may_receive("start_tls()")
         ours, callbacks.receiving = callbacks.current, True
         try:
