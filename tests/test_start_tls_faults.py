@@ -244,6 +244,40 @@ async def test_a_handshake_behind_an_injected_command_is_not_taken(
     assert isinstance(chat.failure, PlaintextBeforeTLS)
 
 
+async def test_a_handshake_in_the_middle_of_a_frame_is_not_taken(
+    autojump_clock: trio.testing.MockClock, client_context: ssl.SSLContext
+) -> None:
+    """What the attacker has begun the client must not end."""
+
+    class Begun(WithALookout, Trying):
+        async def secure(self) -> None:
+            assert await self.receive_more()
+            await super().secure()
+
+    _, hello = await hello_of(client_context)
+    async with talk(Begun) as (chat, client):
+        await say(client, b"STARTTLS\r\n")
+        await say(client, b"MAIL ")
+        await client.send_all(hello)
+        assert await receive_all(client) == READY + b"554 no"
+    assert isinstance(chat.failure, PlaintextBeforeTLS)
+
+
+async def test_nor_is_one_that_has_ended_already(
+    autojump_clock: trio.testing.MockClock, client_context: ssl.SSLContext
+) -> None:
+    class Late(WithALookout, Trying):
+        pass
+
+    _, hello = await hello_of(client_context)
+    async with talk(Late) as (chat, client):
+        await say(client, b"STARTTLS\r\n")
+        await client.send_all(hello)
+        await client.send_eof()
+        assert await receive_all(client) == READY + b"554 no"
+    assert isinstance(chat.failure, PlaintextBeforeTLS)
+
+
 # ---------------------------------------------------------------------- lookouts
 
 
@@ -314,6 +348,7 @@ async def test_what_comes_while_lookouts_are_sent_home_is_not_handed_over(
             await client.send_all(b"and more\r\n")
         await receive_all(client)
     assert isinstance(chat.failure, PlaintextBeforeTLS | trio.BrokenResourceError)
+    assert isinstance(chat.failure, PlaintextBeforeTLS) or turns >= 0  # else a lookout has received it
     assert chat.frames == [b"STARTTLS"]
 
 

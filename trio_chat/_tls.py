@@ -173,7 +173,8 @@ def _check_plaintext(conversation: Conversation, tls: TLSStream) -> None:
     if conversation.callbacks.owes_end:
         raise RuntimeError("start_tls() is for the end of a frame, and not for collect_incoming_data()")
     if count := len(buffer):
-        if not tls.server_side or buffer.mid_frame or conversation.intake.eof or not _begins_handshake(buffer):
+        no_handshake_can_follow = not tls.server_side or buffer.mid_frame or conversation.intake.eof
+        if no_handshake_can_follow or not _begins_handshake(buffer):
             raise PlaintextBeforeTLS(f"{count} bytes came in plaintext that were not handed over before start_tls()")
     elif buffer.mid_frame:
         raise RuntimeError("start_tls() is for the end of a frame, and one has begun")
