@@ -311,6 +311,44 @@ async def test_lookouts_go_on_over_tls(autojump_clock: trio.testing.MockClock, c
     assert chat.names[-2:] == ["eof", "close"]
 
 
+class SlowToLeave(CountingStream):
+    """Who receives takes some turns to leave, cancelled or not, before the next one may."""
+
+    receiving = False
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        assert not self.receiving
+        self.receiving = True
+        try:
+            return await super().receive_some(max_bytes)
+        finally:
+            with trio.CancelScope(shield=True):
+                for _ in range(20):
+                    await trio.lowlevel.checkpoint()
+            self.receiving = False
+
+
+async def test_the_handshake_waits_until_they_have_left(
+    autojump_clock: trio.testing.MockClock, client_context: ssl.SSLContext
+) -> None:
+    class Late(Watched):
+        async def secure(self) -> None:
+            await trio.sleep(1)
+            await super().secure()
+
+    client, server = trio.testing.memory_stream_pair()
+    chat = Late(SlowToLeave(server))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run, chat)
+        await client.send_all(b"STARTTLS\r\n")
+        assert await receive_exactly(client, len(READY)) == READY
+        await trio.sleep(2)
+        tls = await shake_hands(client, client_context)
+        await echoed(tls, b"hello")
+        await tls.aclose()
+    assert chat.failure is None
+
+
 async def test_what_a_lookout_has_received_before_is_told(autojump_clock: trio.testing.MockClock) -> None:
     class Late(Watched):
         async def secure(self) -> None:
