@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 from collections.abc import Callable
 from functools import partial
@@ -405,3 +406,30 @@ async def test_if_it_is_closed_in_the_midst_of_the_handshake(
         with pytest.raises(trio.BrokenResourceError):
             await (await shake_hands(client, client_context)).receive_some()
     assert isinstance(chat.failure, trio.ClosedResourceError)
+
+
+class Breaking(Closing):
+    """Breaks in the handshake, in the very moment in which the conversation is closed."""
+
+    received = False
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        if self.received:
+            self.chat.close()
+            raise trio.BrokenResourceError
+        self.received = True
+        return await super().receive_some(max_bytes)
+
+
+async def test_if_it_is_closed_and_broken(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It was closed: that is no failure of the peer's."""
+    caplog.set_level(logging.INFO)
+    client, server = memory_pair()
+    stream = Breaking(Wire(server))
+    chat = stream.chat = Trying(stream)
+    await client.send_all(b"STARTTLS\r\n")
+    await run(chat)
+    assert isinstance(chat.failure, trio.ClosedResourceError)
+    assert not caplog.records
