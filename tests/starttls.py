@@ -65,6 +65,22 @@ class Trying(Securing):
                 self.close_when_done()
 
 
+class Noisy(Securing):
+    """Another task does something some turns after the beginning."""
+
+    def __init__(self, stream: trio.abc.Stream, turns: int) -> None:
+        super().__init__(stream)
+        self.turns = turns
+
+    async def secure(self) -> None:
+        self.nursery.start_soon(after_turns, self.turns, self.act)
+        await super().secure()
+
+    def act(self) -> None:
+        self.push(b"noise,")
+        self.push_with_producer([b"more ", b"noise."])
+
+
 SecuringT = TypeVar("SecuringT", bound=Securing)
 
 
@@ -160,3 +176,20 @@ async def after_turns(turns: int, act: Callable[[], Awaitable[None] | None]) -> 
         await trio.lowlevel.checkpoint()
     if (waiting := act()) is not None:
         await waiting
+
+
+class Flight(CountingStream):
+    """Keeps what is sent before anything was received, to be sent in another way."""
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        self.sends.append(bytes(data))
+
+
+async def hello_of(context: ssl.SSLContext) -> tuple[trio.SSLStream[Flight], bytes]:
+    """A client that has been cut short, and what it has sent."""
+    _, nowhere = trio.testing.memory_stream_pair()
+    flight = Flight(nowhere)
+    tls = trio.SSLStream(flight, context, server_hostname="localhost")
+    with trio.move_on_after(1):
+        await tls.do_handshake()
+    return tls, b"".join(flight.sends)

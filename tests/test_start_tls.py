@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import select
-import smtplib
-import socket
 import ssl
 from collections.abc import Callable
 from functools import partial
@@ -17,10 +13,9 @@ from bounded import run, say, talk
 from starttls import (
     READY,
     TURNS,
+    Noisy,
     Pair,
     Securing,
-    Wire,
-    after_turns,
     ask_for_tls,
     echoed,
     memory_pair,
@@ -30,7 +25,7 @@ from starttls import (
 )
 from support import RecordingChat, receive_all, receive_exactly, splits
 
-from trio_chat import AsyncChat, PlaintextBeforeTLS, SocketStream, TimeoutKind, serve_tcp
+from trio_chat import PlaintextBeforeTLS, TimeoutKind
 
 
 @pytest.fixture(autouse=True)
@@ -104,6 +99,18 @@ async def test_in_a_callback_within_another(
         tls = await ask_for_tls(client, client_context)
         assert await receive_exactly(tls, 5) == b"asked"
         await echoed(tls, b"more")
+
+
+async def test_in_a_child_task_of_the_callback(
+    autojump_clock: trio.testing.MockClock, client_context: ssl.SSLContext
+) -> None:
+    class Parent(Securing):
+        async def secure(self) -> None:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(super().secure)
+
+    async with talk(Parent) as (_, client):
+        await echoed(await ask_for_tls(client, client_context), b"hello")
 
 
 async def test_the_callback_can_receive_more_afterwards(
@@ -230,153 +237,6 @@ async def test_a_server_says_nothing_in_plaintext_behind_its_answer(
     assert chat.frames == [READY.rstrip()]
 
 
-# ---------------------------------------------------------------------- what is queued
-
-
-async def test_what_was_pushed_before_is_sent_in_plaintext(
-    autojump_clock: trio.testing.MockClock, client_context: ssl.SSLContext
-) -> None:
-    class Verbose(Securing):
-        async def secure(self) -> None:
-            self.push(b"a" * 200_000)
-            self.push_with_producer([b"b" * 1000, b"c"])
-            self.push(b"d")
-            await super().secure()
-            assert self.queued_bytes == 0
-
-    expected = READY + b"a" * 200_000 + b"b" * 1000 + b"cd"
-    client, server = trio.testing.lockstep_stream_pair()
-    wire = Wire(server)
-    chat = Verbose(wire)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(run, chat)
-        await client.send_all(b"STARTTLS\r\n")
-        await trio.sleep(20)  # which is none of the handshake's time
-        assert await receive_exactly(client, len(expected)) == expected
-        await echoed(await shake_hands(client, client_context), b"hello")
-        assert wire.plaintext == expected
-        await trio.aclose_forcefully(client)
-    assert chat.secured
-
-
-class Noisy(Securing):
-    """Another task does something some turns after the beginning."""
-
-    def __init__(self, stream: trio.abc.Stream, turns: int) -> None:
-        super().__init__(stream)
-        self.turns = turns
-
-    async def secure(self) -> None:
-        self.nursery.start_soon(after_turns, self.turns, self.act)
-        await super().secure()
-
-    def act(self) -> None:
-        self.push(b"noise,")
-        self.push_with_producer([b"more ", b"noise."])
-
-
-async def receive_plaintext(client: trio.abc.Stream) -> bytes:
-    """What comes within a second, before the handshake is begun."""
-    with trio.move_on_after(1):
-        return bytes(await client.receive_some())
-    return b""
-
-
-@over_each_kind
-@pytest.mark.parametrize("turns", TURNS)
-async def test_what_others_push_meanwhile_is_sent_over_tls(
-    autojump_clock: trio.testing.MockClock, client_context: ssl.SSLContext, make_pair: Callable[[], Pair], turns: int
-) -> None:
-    async with talk_over(make_pair, partial(Noisy, turns=turns)) as (_, client, wire):
-        tls = await ask_for_tls(client, client_context)
-        assert await receive_exactly(tls, 17) == b"noise,more noise."
-        await echoed(tls, b"hello")
-        assert wire.plaintext == READY
-        assert set(wire.records) <= {0x14, 0x16, 0x17}
-
-
-@over_each_kind
-@pytest.mark.parametrize("turns", TURNS)
-async def test_while_the_client_takes_its_time_too(
-    autojump_clock: trio.testing.MockClock, client_context: ssl.SSLContext, make_pair: Callable[[], Pair], turns: int
-) -> None:
-    """Every step of the handshake comes when all others are through with theirs."""
-    async with talk_over(make_pair, partial(Noisy, turns=turns)) as (_, client, wire):
-        await client.send_all(b"STARTTLS\r\n")
-        await trio.sleep(1)
-        assert await receive_exactly(client, len(READY)) == READY
-        tls = await shake_hands(client, client_context)
-        assert await receive_exactly(tls, 17) == b"noise,more noise."
-        assert wire.plaintext == READY
-        assert wire.records
-
-
-@over_each_kind
-@pytest.mark.parametrize("turns", TURNS)
-async def test_nothing_escapes_if_another_task_discards_what_is_queued(
-    autojump_clock: trio.testing.MockClock, client_context: ssl.SSLContext, make_pair: Callable[[], Pair], turns: int
-) -> None:
-    """The answer may be lost, but what is pushed later must not be in plaintext for that."""
-
-    class Discarding(Noisy):
-        def act(self) -> None:
-            self.discard_buffers()
-            super().act()
-
-    async with talk_over(make_pair, partial(Discarding, turns=turns)) as (chat, client, wire):
-        await client.send_all(b"STARTTLS\r\n")
-        plaintext = await receive_plaintext(client)
-        assert plaintext in (b"", READY)
-        tls = await shake_hands(client, client_context)
-        assert await receive_exactly(tls, 17) == b"noise,more noise."
-        assert wire.plaintext == plaintext
-        assert wire.records
-        assert chat.secured
-
-
-@over_each_kind
-async def test_a_file_is_not_sent_past_the_handshake(
-    autojump_clock: trio.testing.MockClock, client_context: ssl.SSLContext, make_pair: Callable[[], Pair]
-) -> None:
-    class Sending(Noisy):
-        def act(self) -> None:
-            assert not self.takes_files
-            with open(__file__, "rb") as file:
-                assert self.send_file_nowait(file.fileno(), 0, 100) == 0
-            self.push(b"instead")
-
-    for turns in TURNS:
-        async with talk_over(make_pair, partial(Sending, turns=turns)) as (_, client, wire):
-            tls = await ask_for_tls(client, client_context)
-            assert await receive_exactly(tls, 7) == b"instead"
-            assert wire.plaintext == READY
-
-
-async def test_who_drains_meanwhile_waits_for_the_handshake(
-    autojump_clock: trio.testing.MockClock, client_context: ssl.SSLContext
-) -> None:
-    class Draining(Securing):
-        low_water_bytes = 10
-
-        async def secure(self) -> None:
-            self.nursery.start_soon(self.drain_noise)
-            await super().secure()
-
-        async def drain_noise(self) -> None:
-            self.push(b"x" * 100)
-            await self.drain()
-            self.calls.append(("drained", trio.current_time()))
-
-    async with talk(Draining) as (chat, client):
-        await client.send_all(b"STARTTLS\r\n")
-        await trio.sleep(7)
-        assert await receive_exactly(client, len(READY)) == READY
-        tls = await shake_hands(client, client_context)
-        assert await receive_exactly(tls, 100) == b"x" * 100
-        await trio.testing.wait_all_tasks_blocked()
-        assert ("drained", 7) in chat.calls
-
-
 # ---------------------------------------------------------------------- timeouts and the end
 
 
@@ -475,77 +335,3 @@ async def test_the_task_may_outlive_its_callback(
         tls = await shake_hands_after(client, client_context)
         await echoed(tls, b"hello")
     assert chat.frames == [b"STARTTLS", b"hello"]
-
-
-# ---------------------------------------------------------------------- real clients
-
-
-class Mail(AsyncChat):
-    """As much of SMTP as smtplib asks for."""
-
-    terminator = b"\r\n"
-    context: ssl.SSLContext
-
-    def handle_connect(self) -> None:
-        self.push(b"220 localhost\r\n")
-
-    async def found_terminator(self) -> None:
-        match self._get_data().split()[0].upper():
-            case b"EHLO":
-                self.push(b"250-localhost\r\n250 STARTTLS\r\n")
-            case b"STARTTLS":
-                self.push(b"220 ready\r\n")
-                await self.start_tls(self.context)
-            case b"QUIT":
-                self.push(b"221 bye\r\n")
-                self.close_when_done()
-            case _:
-                self.push(b"250 %s %d\r\n" % (type(self.stream).__name__.encode(), self.same_addresses))
-
-    @property
-    def same_addresses(self) -> bool:
-        stream = self.stream.transport_stream if isinstance(self.stream, trio.SSLStream) else self.stream
-        assert isinstance(stream, SocketStream)
-        sock = stream.socket
-        return (self.peer, self.local) == (sock.getpeername(), sock.getsockname())
-
-
-async def test_smtplib(nursery: trio.Nursery, server_context: ssl.SSLContext, client_context: ssl.SSLContext) -> None:
-    Mail.context = server_context
-    (listener,) = await nursery.start(partial(serve_tcp, Mail, 0, host="127.0.0.1"))
-
-    def send_mail() -> None:
-        with smtplib.SMTP("127.0.0.1", listener.socket.getsockname()[1], timeout=20) as client:
-            assert client.noop() == (250, b"SocketStream 1")
-            assert client.starttls(context=client_context)[0] == 220
-            client.ehlo()
-            for _ in range(3):
-                assert client.noop() == (250, b"SSLStream 1")
-            assert isinstance(client.sock, ssl.SSLSocket)
-
-    await trio.to_thread.run_sync(send_mail)
-    nursery.cancel_scope.cancel()
-
-
-async def test_after_an_abort_the_client_sees_a_reset(
-    nursery: trio.Nursery, server_context: ssl.SSLContext, client_context: ssl.SSLContext
-) -> None:
-    class Aborting(Securing):
-        async def secure(self) -> None:
-            await super().secure()
-            await self.receive_more()
-            self.abort()
-
-    (listener,) = await nursery.start(partial(serve_tcp, Aborting, 0, host="127.0.0.1"))
-
-    def talk_to_it() -> None:
-        with socket.create_connection(listener.socket.getsockname(), timeout=20) as sock:
-            sock.sendall(b"STARTTLS\r\n")
-            assert sock.recv(len(READY), socket.MSG_WAITALL) == READY
-            with client_context.wrap_socket(sock, server_hostname="localhost") as tls:
-                tls.sendall(b"hello\r\n")
-                select.select([tls], [], [], 20)
-                assert tls.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNRESET
-
-    await trio.to_thread.run_sync(talk_to_it)
-    nursery.cancel_scope.cancel()
