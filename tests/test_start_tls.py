@@ -101,15 +101,16 @@ async def test_in_a_callback_within_another(
         await echoed(tls, b"more")
 
 
+@over_each_kind
 async def test_in_a_child_task_of_the_callback(
-    autojump_clock: trio.testing.MockClock, client_context: ssl.SSLContext
+    autojump_clock: trio.testing.MockClock, client_context: ssl.SSLContext, make_pair: Callable[[], Pair]
 ) -> None:
     class Parent(Securing):
         async def secure(self) -> None:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(super().secure)
 
-    async with talk(Parent) as (_, client):
+    async with talk_over(make_pair, Parent) as (_, client, _):
         await echoed(await ask_for_tls(client, client_context), b"hello")
 
 
