@@ -9,7 +9,7 @@ From the call on, what comes and goes is kept apart from what was before:
 
 When the handshake has succeeded the conversation is given the new stream, and both are opened, in one go. If anything
 has failed the conversation is closed first: it never goes on in plaintext after the handshake has begun.
-`tests/test_start_tls.py` has other tasks push, discard, receive and close at every turn of it.
+`tests/test_start_tls_….py` have other tasks push, discard, receive and close at every turn of it.
 """
 
 from __future__ import annotations
