@@ -1,0 +1,165 @@
+"""The socket that a channel is given: it answers the calls that programs make on theirs, and does no I/O itself."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from itertools import count
+from typing import TYPE_CHECKING, Any, Protocol
+
+import trio
+
+from .. import Address
+
+if TYPE_CHECKING:
+    from ._dispatcher import dispatcher
+
+_no_descriptors = count(-2, -1)  # for streams that have none: each is another key in a map, and none is ever opened
+
+
+class Wire(Protocol):
+    """What a socket asks of the conversation behind it."""
+
+    @property
+    def stream(self) -> trio.abc.Stream: ...
+    @property
+    def peer(self) -> Address | None: ...
+    @property
+    def local(self) -> Address | None: ...
+    def take(self, data: bytes) -> int: ...
+    def end_output(self) -> None: ...
+    def close_when_done(self) -> None: ...
+    def note_queued(self) -> None: ...
+    def note_closed(self) -> None: ...
+
+
+class ChannelSocket:
+    """A connected, non-blocking socket, as far as channels use one.
+
+    What has been received is put in by `feed`; what is sent goes to the wire, which takes so much of it as a kernel
+    would. Errors are those of a socket: BlockingIOError, BrokenPipeError, and OSError with EBADF when it is closed.
+    """
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self._socket = _socket_under(wire.stream)
+        descriptor = -1 if self._socket is None else self._socket.fileno()
+        self._fileno = descriptor if descriptor >= 0 else next(_no_descriptors)
+        self._unread = b""
+        self._at = 0
+        self._eof = False  # the peer has ended its side, and nobody was told yet
+        self._output_ended = False
+        self.closed = False
+        #: How many bytes were sent.
+        self.sent_bytes = 0
+        #: The channel that is polled for it: the last one that has taken it.
+        self.channel: dispatcher | None = None
+
+    # ------------------------------------------------------------------ the wire's side
+
+    def feed(self, data: bytes) -> None:
+        self._unread, self._at = self._unread[self._at :] + data, 0
+
+    def feed_eof(self) -> None:
+        self._eof = True
+
+    @property
+    def unread_bytes(self) -> int:
+        return len(self._unread) - self._at
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether `recv` would not block."""
+        return not self.closed and (self._at < len(self._unread) or self._eof)
+
+    def note_queued(self) -> None:
+        """The channel has queued something."""
+        self._wire.note_queued()
+
+    # ------------------------------------------------------------------ the channel's side
+
+    def recv(self, size: int) -> bytes:
+        """At most `size` bytes of what has come; b"", once, when the peer has ended its side."""
+        self._check_open()
+        if self._at < len(self._unread):
+            data = self._unread[self._at : self._at + size]
+            self._at += len(data)
+            return data
+        if self._eof:
+            self._eof = False
+            return b""
+        raise BlockingIOError(errno.EWOULDBLOCK, os.strerror(errno.EWOULDBLOCK))
+
+    def send(self, data: bytes | bytearray | memoryview) -> int:
+        self._check_open()
+        with memoryview(data) as view:  # a TypeError for a str, as of a socket
+            data = view.tobytes()
+        if self._output_ended:
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+        sent = self._wire.take(data)
+        self.sent_bytes += sent
+        return sent
+
+    def close(self) -> None:
+        """Close; what was sent still goes out. A second time, do nothing."""
+        if not self.closed:
+            self.closed = True
+            self._unread, self._at = b"", 0
+            self._wire.close_when_done()
+            self._wire.note_closed()
+
+    def shutdown(self, how: int) -> None:
+        """End one side, or both: of the output, behind what was sent."""
+        self._check_open()
+        if how in (socket.SHUT_RD, socket.SHUT_RDWR):
+            self._unread, self._at, self._eof = b"", 0, True
+        if how in (socket.SHUT_WR, socket.SHUT_RDWR) and not self._output_ended:
+            self._output_ended = True
+            self._wire.end_output()
+
+    def fileno(self) -> int:
+        """The descriptor; -1 when it is closed, and another negative number if the stream has none."""
+        return -1 if self.closed else self._fileno
+
+    def getpeername(self) -> Address:
+        """The peer's address; "" if the stream has none, as for a Unix socket without a name."""
+        self._check_open()
+        return "" if self._wire.peer is None else self._wire.peer
+
+    def getsockname(self) -> Address:
+        self._check_open()
+        return "" if self._wire.local is None else self._wire.local
+
+    def setblocking(self, flag: bool) -> None:
+        """Do nothing: it never blocks."""
+        if flag:
+            raise ValueError("the socket of a channel cannot be made to block")
+
+    def setsockopt(self, level: int, option: int, value: int | bytes) -> None:
+        """As of the socket under the stream; without one, do nothing."""
+        self._check_open()
+        if self._socket is not None:
+            self._socket.setsockopt(level, option, value)
+
+    def getsockopt(self, level: int, option: int, buffersize: int = 0) -> int | bytes:
+        """As of the socket under the stream; without one, 0."""
+        self._check_open()
+        if self._socket is None:
+            return bytes(buffersize) if buffersize else 0
+        return self._socket.getsockopt(level, option, *([buffersize] if buffersize else []))  # type: ignore[no-any-return]
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else f"fd={self._fileno}, raddr={self._wire.peer!r}"
+        return f"<{type(self).__name__} {state}>"
+
+
+def _socket_under(stream: object) -> Any:
+    """The socket that a stream goes over; None if there is none."""
+    while (inner := getattr(stream, "transport_stream", None)) is not None:  # as of trio.SSLStream
+        stream = inner
+    return getattr(stream, "socket", None)
