@@ -136,12 +136,18 @@ class Recorder:
 
     def state(self) -> tuple[Any, ...]:
         channel: Any = self
-        queued = [bytes(item) if isinstance(item, bytearray | memoryview) else item for item in channel.producer_fifo]
-        words = [item if isinstance(item, bytes) else type(item).__name__ for item in queued]
-        return channel.ac_in_buffer, channel.get_terminator(), list(channel.incoming), words, channel.connected
+        queued = [as_sent(item) for item in channel.producer_fifo]
+        return channel.ac_in_buffer, channel.get_terminator(), list(channel.incoming), queued, channel.connected
 
 
-class StdlibChannel(Recorder, stdlib.async_chat):  # type: ignore[misc]
+def as_sent(item: Any) -> object:
+    """What is queued, whatever it is kept as; a producer's type."""
+    if isinstance(item, str):
+        return item.encode("latin-1")
+    return bytes(item) if isinstance(item, bytes | bytearray | memoryview) else type(item).__name__
+
+
+class StdlibChannel(Recorder, stdlib.async_chat):
     module = stdlib
 
 
@@ -163,7 +169,7 @@ def attempt(channel: Any, actions: list[Action]) -> None:
 def run_stdlib(program: Program) -> Outcome | None:
     """None: it has not come to rest."""
     peer, sock = socket.socketpair()
-    channels: dict[int | None, Any] = {}
+    channels: dict[Any, Any] = {}
     wire = bytearray()
     with peer, sock, redirect_stdout(StringIO()):
         peer.setblocking(False)

@@ -84,27 +84,26 @@ class ChannelLoop(AsyncChat):
         channel = sock.channel
         return channel, sock.unread_bytes, sock.is_readable, sock.sent_bytes, channel and len(channel.producer_fifo)
 
-    def _event(self, channel: Any, callback: Callable[[], Any]) -> Any:
+    def _event(self, channel: Any, callback: Callable[[], object]) -> None:
         """Call something of a channel's. What it raises is the business of its `handle_error`, as in asyncore."""
         outer, self._in_event = self._in_event, True
         try:
-            return callback()
+            callback()
         except Exception:
             self._has_failed = True
             channel.handle_error()
-            return None
         finally:
             self._in_event = outer
             self._tell_others()
 
     def _wants_to_read(self, channel: Any) -> bool:
-        if not self.socket.is_readable or not self._event(channel, channel.readable):
+        if not self.socket.is_readable or not channel.readable():
             return False
         queued = sum(len(piece) for piece in channel.producer_fifo if isinstance(piece, bytes))
         return queued <= self.high_water_bytes
 
     def _wants_to_write(self, channel: Any) -> bool:
-        return channel.connected and bool(self._event(channel, channel.writable))
+        return channel.connected and bool(channel.writable())
 
     async def _deal_with_input(self) -> None:
         """Turn after turn, until what has come is read, and what is queued is sent or waits for room."""
@@ -168,14 +167,19 @@ class ChannelLoop(AsyncChat):
 
     def _look(self) -> None:
         self._waking = False
-        self._write_later()
+        if (channel := self._channel) and channel.producer_fifo:
+            self._begin_steps()
 
     def note_closed(self) -> None:
         self._tell_others()
 
     def _write_later(self) -> None:
         """Have the channel asked to write when what is queued has been sent."""
-        if not (self._pulling or self.closing) and (channel := self._channel) and self._wants_to_write(channel):
+        if (channel := self._channel) and self._wants_to_write(channel):
+            self._begin_steps()
+
+    def _begin_steps(self) -> None:
+        if not (self._pulling or self.closing):
             self._pulling = True
             self.push_with_producer(self._steps())
 
