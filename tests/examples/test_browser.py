@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 import trio
-from test_examples import running
+from processes import running
 from trio_websocket import open_websocket_url
 
 from trio_chat.http import EventSourceResponse, HTTPError, Request, Response, ServerSentEvent, serve
