@@ -1,4 +1,4 @@
-"""The examples as real processes, for tests to talk to."""
+"""The examples, for tests to talk to: as real processes, and as modules."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TIMEOUT = 20
@@ -62,3 +63,13 @@ def running(name: str, tmp_path: Path, *options: str | Path) -> Iterator[Server]
 def lines(connection: socket.socket) -> Iterator[BinaryIO]:
     with connection, connection.makefile("rwb", buffering=0) as file:
         yield file  # type: ignore[misc]
+
+
+def load(name: str) -> Any:
+    """An example as a module, to be talked to in memory."""
+    spec = spec_from_file_location(name.removesuffix(".py"), EXAMPLES / name)
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
