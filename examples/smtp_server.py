@@ -1,7 +1,9 @@
 """Takes mail by SMTP into a Maildir, whomever it is for. Try it with: swaks --server localhost:2525 --to ann@localhost
 
-It relays nothing, and asks nobody who they are. Stop it with Ctrl-C or SIGTERM: a mail that is coming in has ten
-seconds to finish, all other clients are told to come back later. A second time stops it at once.
+It relays nothing, and asks nobody who they are. With a certificate it offers STARTTLS.
+
+Stop it with Ctrl-C or SIGTERM: a mail that is coming in has ten seconds to finish, all other clients are told to come
+back later. A second time stops it at once.
 """
 
 import argparse
@@ -11,15 +13,17 @@ import os
 import re
 import signal
 import socket
+import ssl
 import sys
 import time
 from contextlib import suppress
 from email.utils import formatdate
+from functools import partial
 from pathlib import Path
 
 import trio
 
-from trio_chat import AsyncChat, Reply, TimeoutKind, serve_listeners
+from trio_chat import AsyncChat, PlaintextBeforeTLS, Reply, TimeoutKind, serve_listeners
 
 HOSTNAME = socket.gethostname()
 CLIENT_NAME = re.compile(r"[\w.:\[\]-]+")  # a host, or an address in brackets
@@ -48,8 +52,10 @@ class Mail:
 
     numbers = itertools.count()
 
-    def __init__(self, most_bytes: int) -> None:
+    def __init__(self, maildir: Path, most_bytes: int) -> None:
         self.name = f"{time.time_ns()}.P{os.getpid()}Q{next(self.numbers)}.{HOSTNAME}"
+        self.draft = maildir / "tmp" / self.name
+        self.inbox = maildir / "new"
         self.bytes_left = most_bytes
         self.unwritten = bytearray()
         self.refusal: tuple[int, str] | None = None
@@ -78,9 +84,8 @@ class Mail:
 
     # What follows may wait for the disk, and is for threads.
 
-    def open(self, maildir: Path) -> None:
-        self.maildir = maildir
-        self.file = (maildir / "tmp" / self.name).open("xb")
+    def open(self) -> None:
+        self.file = self.draft.open("xb")
 
     def write(self) -> None:
         try:
@@ -92,17 +97,17 @@ class Mail:
     def deliver(self) -> None:
         self.file.flush()
         os.fsync(self.file.fileno())
-        (self.maildir / "tmp" / self.name).rename(self.maildir / "new" / self.name)
-        directory = os.open(self.maildir / "new", os.O_RDONLY)
+        self.draft.rename(self.inbox / self.name)
+        inbox = os.open(self.inbox, os.O_RDONLY)
         try:
-            os.fsync(directory)  # else a power failure may take the new name back
+            os.fsync(inbox)  # else a power failure may take the new name back
         finally:
-            os.close(directory)
+            os.close(inbox)
 
     def clean_up(self) -> None:
         with suppress(OSError):  # a disk that is full is so here, too
             self.file.close()
-        (self.maildir / "tmp" / self.name).unlink(missing_ok=True)
+        self.draft.unlink(missing_ok=True)
 
 
 class SMTPServer(AsyncChat):
@@ -118,12 +123,16 @@ class SMTPServer(AsyncChat):
     max_recipients = 100
     max_errors = 10
 
-    def __init__(self, stream: trio.abc.Stream, maildir: Path) -> None:
+    def __init__(self, stream: trio.abc.Stream, maildir: Path, tls_context: ssl.SSLContext | None = None) -> None:
         super().__init__(stream)
         self.maildir = maildir
+        self.tls_context = tls_context
         self.errors = 0
-        self.client_name = self.protocol = ""
         self.mail: Mail | None = None  # the one that is being received
+        self.forget_all()
+
+    def forget_all(self) -> None:
+        self.client_name = self.protocol = ""
         self.forget_mail()
 
     def forget_mail(self) -> None:
@@ -192,7 +201,7 @@ class SMTPServer(AsyncChat):
                 self.begin_mail(argument)
             case "RCPT":
                 self.add_recipient(argument)
-            case "DATA" | "RSET" | "QUIT" if argument:
+            case "DATA" | "RSET" | "QUIT" | "STARTTLS" if argument:
                 self.reply(501, f"nothing may follow {verb}")
             case "DATA" if not self.recipients:
                 self.reply(503, "first MAIL, then RCPT")
@@ -201,6 +210,8 @@ class SMTPServer(AsyncChat):
             case "RSET":
                 self.forget_mail()
                 self.reply(250, "forgotten")
+            case "STARTTLS":
+                await self.encrypt()
             case "QUIT":
                 self.reply(221, f"{HOSTNAME} says goodbye")
                 self.close_when_done()
@@ -215,12 +226,31 @@ class SMTPServer(AsyncChat):
             return
         self.forget_mail()
         self.client_name = argument
-        if verb == "HELO":
-            self.protocol = "SMTP"
-            self.reply(250, HOSTNAME)
+        self.protocol, offers = "SMTP", []
+        if verb == "EHLO":
+            self.protocol = "ESMTPS" if self.encrypted else "ESMTP"
+            offers = ["PIPELINING", "8BITMIME", f"SIZE {self.max_mail_bytes}"]
+            if self.tls_context is not None and not self.encrypted:
+                offers.append("STARTTLS")
+        self.reply(250, HOSTNAME, *offers)
+
+    @property
+    def encrypted(self) -> bool:
+        return isinstance(self.stream, trio.SSLStream)
+
+    async def encrypt(self) -> None:
+        if self.encrypted:
+            self.reply(503, "it is encrypted already")
+        elif self.tls_context is None:
+            self.reply(502, "there is no certificate here")
         else:
-            self.protocol = "ESMTP"
-            self.reply(250, HOSTNAME, "PIPELINING", "8BITMIME", f"SIZE {self.max_mail_bytes}")
+            self.reply(220, "go on with TLS")
+            try:
+                await self.start_tls(self.tls_context)
+            except PlaintextBeforeTLS:  # perhaps of somebody who wants it to be taken for the client's
+                self.reply(554, "nothing may come between STARTTLS and TLS")
+                self.close_when_done()
+            self.forget_all()
 
     def begin_mail(self, argument: str) -> None:
         path = PATH.fullmatch(argument)
@@ -260,9 +290,9 @@ class SMTPServer(AsyncChat):
 
     async def receive_mail(self) -> None:
         """Have the mail on the disk before saying so: until then it is the client who answers for it."""
-        self.mail = mail = Mail(self.max_mail_bytes)
+        self.mail = mail = Mail(self.maildir, self.max_mail_bytes)
         try:
-            await in_thread(mail.open, self.maildir)
+            await in_thread(mail.open)
             try:
                 self.reply(354, "end it with a line that is a dot")
                 mail.unwritten += self.trace(mail.name)
@@ -293,7 +323,7 @@ class SMTPServer(AsyncChat):
         return "".join(f"{field}\n" for field in fields).encode()
 
 
-async def main(host: str, port: int, maildir: Path) -> None:
+async def main(host: str, port: int, maildir: Path, tls_context: ssl.SSLContext | None) -> None:
     os.umask(0o077)  # mail is for its owner's eyes
     try:
         for folder in ("tmp", "new", "cur"):
@@ -308,7 +338,8 @@ async def main(host: str, port: int, maildir: Path) -> None:
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(stop_on_signals, stop, nursery.cancel_scope)
-        await serve_listeners(lambda stream: SMTPServer(stream, maildir), listeners, stop=stop, max_connections=100)
+        handler = partial(SMTPServer, maildir=maildir, tls_context=tls_context)
+        await serve_listeners(handler, listeners, stop=stop, max_connections=100)
         nursery.cancel_scope.cancel()
     print("stopped", flush=True)
 
@@ -327,8 +358,19 @@ if __name__ == "__main__":
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=2525)
     parser.add_argument("--maildir", type=Path, default=Path("Maildir"))
+    parser.add_argument("--cert", type=Path, help="PEM file of the certificate and the chain")
+    parser.add_argument("--key", type=Path, help="PEM file of its key, if it is not in the same")
     options = parser.parse_args()
+    if options.key and not options.cert:
+        parser.error("--key is of no use without --cert")
     if not 0 <= options.port <= 65535:
         parser.error(f"a port is a number from 0 to 65535, not {options.port}")
+    tls_context = None
+    if options.cert:
+        tls_context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        try:
+            tls_context.load_cert_chain(options.cert, options.key)
+        except OSError as error:
+            parser.error(f"cannot use the certificate {options.cert}: {error}")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    trio.run(main, options.host, options.port, options.maildir)
+    trio.run(main, options.host, options.port, options.maildir, tls_context)

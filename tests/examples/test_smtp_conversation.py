@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -117,7 +118,7 @@ async def test_a_conversation_is_the_same_however_it_is_split(maildir: Path, chu
         pytest.param(
             b"NOOP\r\nNOOP x\r\nHELP\r\nHELP MAIL\r\nVRFY ann\r\nVRFY", "250 250 214 214 252 501", id="others"
         ),
-        pytest.param(b"\r\nEXPN x\r\nNO OP\r\nSTARTTLS", "500 500 500 500", id="no such commands"),
+        pytest.param(b"\r\nEXPN x\r\nNO OP\r\nSTARTTLS", "500 500 500 502", id="no such commands"),
         pytest.param(b"NOOP \xc3\xa9\r\nNOOP\t\r\nNO\0OP", "500 500 500", id="not printable"),
         pytest.param(b"NOOP\nQUIT\r\nNOOP\rQUIT\r\nNOOP\r\r\nNOOP", "500 500 500 250", id="line ends of other kinds"),
         pytest.param(b"NOOP\r\n" * 15 + b"x\r\n" * 20, "250 " * 15 + "500 " * 10 + "421", id="too many errors"),
@@ -231,6 +232,23 @@ async def test_nothing_but_cr_lf_ends_a_line(maildir: Path, ending: bytes) -> No
     mail = b"DATA\r\ngood" + ending + smuggled + b".\r\n"
     assert await codes(maildir, ENVELOPE + mail + b"NOOP\r\n") == "250 250 250 354 554 250"
     assert stored(maildir) == []
+
+
+STARTING_TLS = b"EHLO me\r\nSTARTTLS\r\nNOOP\r\nNOOP\r\n"
+
+
+@pytest.mark.parametrize("chunks", splits(STARTING_TLS), ids=lambda chunks: f"{len(chunks)}-{len(chunks[0])}")
+async def test_what_comes_behind_starttls_is_never_obeyed(
+    maildir: Path, server_context: ssl.SSLContext, chunks: list[bytes]
+) -> None:
+    stream = Exactly(chunks)
+    await SmallServer(stream, maildir, server_context).run()
+    before, _, after = stream.sent.partition(b"220 go on with TLS\r\n")
+    assert before.endswith(b"250 STARTTLS\r\n")
+    if after.startswith(b"5"):
+        assert after == b"554 nothing may come between STARTTLS and TLS\r\n"
+    else:
+        assert after == b"" or after[0] == 21  # an alert of TLS
 
 
 async def test_a_client_that_vanishes_leaves_nothing(maildir: Path) -> None:

@@ -7,6 +7,7 @@ import shutil
 import signal
 import smtplib
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from mailbox import Maildir
 from pathlib import Path
 
 import pytest
+import trustme
 from processes import EXAMPLES, TIMEOUT, Server, lines, running
 
 ENVELOPE = b"EHLO me\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n"
@@ -199,6 +201,96 @@ def test_the_hundred_and_first_client_waits(mail_server: MailServer) -> None:
         assert waiting.recv(100).startswith(b"220 ")
 
 
+# ---------------------------------------------------------------------- TLS
+
+
+@pytest.fixture
+def encrypting_server(tmp_path: Path, authority: trustme.CA) -> Iterator[MailServer]:
+    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(tmp_path / "cert.pem")
+    certificate = tmp_path / "cert.pem"
+    with running("smtp_server.py", tmp_path, "--maildir", tmp_path / "mail", "--cert", certificate) as server:
+        yield MailServer(server, tmp_path / "mail")
+        assert server.stop(signal.SIGTERM) == 0
+        assert "Traceback" not in server.log
+        assert list(tmp_path.glob("mail/tmp/*")) == []
+
+
+def test_smtplib_over_tls(encrypting_server: MailServer, client_context: ssl.SSLContext) -> None:
+    text = b"Subject: secret\r\n\r\n" + (b"x" * 998 + b"\r\n") * 1000
+    with encrypting_server.client() as client:
+        client.ehlo()
+        assert client.has_extn("starttls")
+        assert client.mail("mallory@example.org")[0] == 250
+        assert client.starttls(context=client_context)[0] == 220
+        assert client.mail("ann@example.org")[0] == 503  # what was said before is forgotten
+        client.ehlo()
+        assert not client.has_extn("starttls")
+        assert client.docmd("STARTTLS")[0] == 503
+        client.sendmail("ann@example.org", "bob@example.org", text)
+    (mail,) = Maildir(encrypting_server.path, create=False)
+    assert mail["Return-Path"] == "<ann@example.org>"
+    assert " with ESMTPS id " in mail["Received"]
+    assert encrypting_server.texts() == [text.replace(b"\r\n", b"\n")]
+
+
+def test_swaks_over_tls(encrypting_server: MailServer) -> None:
+    options = ["--server", f"127.0.0.1:{encrypting_server.server.port}", "--from", "ann@example.org"]
+    run_client("swaks", *options, "--to", "bob@example.org", "--tls", "--body", "secret")
+    assert encrypting_server.texts()[0].rstrip().endswith(b"\n\nsecret")
+
+
+def test_msmtp_over_tls(encrypting_server: MailServer, authority: trustme.CA, tmp_path: Path) -> None:
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    options = ["--host=localhost", f"--port={encrypting_server.server.port}", "--from=ann@example.org"]
+    options += ["--tls=on", "--tls-starttls=on", f"--tls-trust-file={tmp_path / 'ca.pem'}"]
+    run_client("msmtp", *options, "bob@example.org", text="Subject: secret\n\ntext\n")
+    assert encrypting_server.texts()[0].endswith(b"Subject: secret\n\ntext\n")
+
+
+@pytest.mark.parametrize("injected", [b"M", b"NOOP\r\n", b"\r\n", ENVELOPE])
+def test_nothing_is_injected_into_what_is_encrypted(encrypting_server: MailServer, injected: bytes) -> None:
+    with lines(encrypting_server.server.connect()) as file:
+        file.write(b"EHLO me\r\nSTARTTLS\r\n" + injected)
+        replies = file.read()
+    assert re.findall(rb"^(\d{3}) ", replies, re.MULTILINE) == [b"220", b"250", b"220", b"554"]
+
+
+def test_a_handshake_that_is_none(encrypting_server: MailServer) -> None:
+    for sent in (b"NOOP\r\n" * 10, b""):
+        with encrypting_server.server.connect() as connection, lines(connection) as file:
+            file.write(b"STARTTLS\r\n")
+            while not file.readline().endswith(b" go on with TLS\r\n"):
+                pass
+            file.write(sent)
+            connection.shutdown(socket.SHUT_WR)
+            assert b"250" not in file.read()
+    with encrypting_server.client() as client:
+        assert client.noop()[0] == 250
+
+
+def test_a_stop_amid_the_handshake(encrypting_server: MailServer, client_context: ssl.SSLContext) -> None:
+    server = encrypting_server.server
+    assert server.process.stdout is not None
+    with server.connect() as connection:
+        connection.sendall(b"STARTTLS\r\n")
+        with connection.makefile("rb") as replies:
+            while not replies.readline().endswith(b" go on with TLS\r\n"):
+                pass
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.stdout.readline() == "stopping; once more to stop at once\n"
+        with client_context.wrap_socket(connection, server_hostname="localhost") as encrypted:
+            assert re.fullmatch(rb"421 \S+ is shutting down\r\n", encrypted.recv(100))
+    assert server.process.wait(TIMEOUT) == 0
+    assert server.process.stdout.read() == "stopped\n"
+
+
+def test_there_is_no_tls_without_a_certificate(mail_server: MailServer) -> None:
+    with mail_server.client() as client:
+        client.ehlo()
+        assert not client.has_extn("starttls")
+        assert client.docmd("STARTTLS")[0] == 502
+
+
 # ---------------------------------------------------------------------- starting and stopping
 
 
@@ -238,15 +330,19 @@ def test_a_second_time_stops_it_at_once(tmp_path: Path) -> None:
 
 
 def test_what_keeps_it_from_starting_is_one_line(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
+    file = tmp_path / "file"
+    file.touch()
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
         for options, error in [
-            (["--port", port], f"cannot listen on 127.0.0.1, port {port}: "),
-            (["--port", "0", "--maildir", str(tmp_path / "file")], f"cannot store mail in {tmp_path / 'file'}: "),
+            (f"--port={port}", f"cannot listen on 127.0.0.1, port {port}: "),
+            (f"--port=0 --maildir={file}", f"cannot store mail in {file}: "),
+            ("--port=99999", "a port is a number from 0 to 65535, not 99999"),
+            (f"--cert={file}", f"cannot use the certificate {file}: "),
+            (f"--key={file}", "--key is of no use without --cert"),
         ]:
-            command = [sys.executable, "-P", str(EXAMPLES / "smtp_server.py"), *options]
+            command = [sys.executable, "-P", EXAMPLES / "smtp_server.py", *options.split()]
             done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=TIMEOUT, cwd=tmp_path)
-            assert done.returncode == 1
-            assert done.stderr.startswith(error)
-            assert done.stderr.count("\n") == 1
+            assert done.returncode in (1, 2)
+            assert done.stderr.splitlines()[-1].removeprefix("smtp_server.py: error: ").startswith(error)
+            assert "Traceback" not in done.stderr
