@@ -206,7 +206,7 @@ def test_the_hundred_and_first_client_waits(mail_server: MailServer) -> None:
 
 @pytest.fixture
 def encrypting_server(tmp_path: Path, authority: trustme.CA) -> Iterator[MailServer]:
-    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(tmp_path / "cert.pem")
+    authority.issue_cert("localhost", "127.0.0.1").private_key_and_cert_chain_pem.write_to_path(tmp_path / "cert.pem")
     certificate = tmp_path / "cert.pem"
     with running("smtp_server.py", tmp_path, "--maildir", tmp_path / "mail", "--cert", certificate) as server:
         yield MailServer(server, tmp_path / "mail")
@@ -341,7 +341,7 @@ def test_what_keeps_it_from_starting_is_one_line(tmp_path: Path) -> None:
             (f"--cert={file}", f"cannot use the certificate {file}: "),
             (f"--key={file}", "--key is of no use without --cert"),
         ]:
-            command = [sys.executable, "-P", EXAMPLES / "smtp_server.py", *options.split()]
+            command = [sys.executable, "-P", str(EXAMPLES / "smtp_server.py"), *options.split()]
             done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=TIMEOUT, cwd=tmp_path)
             assert done.returncode in (1, 2)
             assert done.stderr.splitlines()[-1].removeprefix("smtp_server.py: error: ").startswith(error)
