@@ -178,8 +178,9 @@ def test_a_disk_that_is_full(mail_server: MailServer) -> None:
         pytest.skip("another process's limits cannot be set here")
     _, hard = resource.prlimit(mail_server.server.process.pid, resource.RLIMIT_FSIZE)
     with mail_server.client() as client:
-        resource.prlimit(mail_server.server.process.pid, resource.RLIMIT_FSIZE, (100_000, hard))
-        for kilobytes in (110, 1000):  # it fails at the end, or on the way there
+        # It fails when the rest is flushed, when the last of it is written, or before.
+        for limit, kilobytes in ((1000, 2), (100_000, 110), (100_000, 1000)):
+            resource.prlimit(mail_server.server.process.pid, resource.RLIMIT_FSIZE, (limit, hard))
             with pytest.raises(smtplib.SMTPDataError) as refused:
                 client.sendmail("a@b", "c@d", (b"x" * 998 + b"\r\n") * kilobytes)
             assert refused.value.smtp_code == 451
@@ -223,7 +224,8 @@ def test_smtplib_over_tls(encrypting_server: MailServer, client_context: ssl.SSL
         assert client.has_extn("starttls")
         assert client.mail("mallory@example.org")[0] == 250
         assert client.starttls(context=client_context)[0] == 220
-        assert client.mail("ann@example.org")[0] == 503  # what was said before is forgotten
+        assert client.rcpt("bob@example.org") == (503, b"first MAIL")  # what was said before is forgotten
+        assert client.mail("ann@example.org") == (503, b"first EHLO")
         client.ehlo()
         assert not client.has_extn("starttls")
         assert client.docmd("STARTTLS")[0] == 503
