@@ -89,6 +89,14 @@ def test_the_fields_that_the_server_adds(mail_server: MailServer) -> None:
     assert (report["Return-Path"], report.get_all("Delivered-To")) == ("<>", ["bob@example.org"])
 
 
+def test_nobody_else_can_read_the_mail(mail_server: MailServer) -> None:
+    with mail_server.client() as client:
+        client.sendmail("ann@example.org", "bob@example.org", b"text")
+    paths = [mail_server.path, *mail_server.path.rglob("*")]
+    assert len(paths) == 5
+    assert [path.stat().st_mode & 0o077 for path in paths] == [0] * 5
+
+
 def test_smtplib_hears_what_is_wrong(mail_server: MailServer) -> None:
     with mail_server.client() as client:
         with pytest.raises(smtplib.SMTPSenderRefused) as refused:
@@ -194,7 +202,8 @@ def test_the_hundred_and_first_client_waits(mail_server: MailServer) -> None:
     with ExitStack() as stack:
         clients = [stack.enter_context(mail_server.client()) for _ in range(100)]
         waiting = stack.enter_context(mail_server.server.connect())
-        assert clients[-1].noop()[0] == 250
+        for _ in range(20):  # the server has time to do what it must not
+            assert clients[-1].noop()[0] == 250
         waiting.setblocking(False)
         with pytest.raises(BlockingIOError):
             waiting.recv(100)
