@@ -271,6 +271,11 @@ class AsyncChat(Handler):
         """How many bytes are queued, including those being sent. What producers will give is not counted."""
         return self._connection.writer.queued_bytes
 
+    @property
+    def peer_gone(self) -> bool:
+        """Whether sending has failed, or taken too long: then `drain` raises, and what is pushed is dropped."""
+        return self._connection.writer.peer_gone
+
     async def drain(self) -> None:
         """Wait until no more than `low_water_bytes` are queued.
 

@@ -16,6 +16,8 @@ _DISCONNECTED = frozenset(
     {errno.ECONNRESET, errno.ENOTCONN, errno.ESHUTDOWN, errno.ECONNABORTED, errno.EPIPE, errno.EBADF}
 )
 
+_SOCKET_METHODS = frozenset({"fileno", "getpeername", "getsockname", "getsockopt", "sendall", "setsockopt", "shutdown"})
+
 #: The channels that were made without a map of their own.
 socket_map: dict[int | None, Any] = {}
 
@@ -29,14 +31,12 @@ class dispatcher:  # noqa: N801
     addr: Any = None
     ignore_log_types: frozenset[str] = frozenset({"warning"})
 
-    # What the loop wants to know of an `async_chat`.
+    # What the loop wants to know of an `async_chat`. Programs have names of their own: ours must not be among them.
     producer_fifo: Any = ()
+    _trio_chat_queued = 0  # bytes, in the channel's own queue
+    _trio_chat_mid_frame: Any = False  # whether a frame has begun
 
-    @property
-    def _is_mid_frame(self) -> bool:
-        return False
-
-    def _hand_over_rest(self) -> None:
+    def _trio_chat_hand_over_rest(self) -> None:
         """The input has ended: hand over what was held back."""
 
     def __init__(self, sock: ChannelSocket | None = None, map: dict[int | None, Any] | None = None) -> None:  # noqa: A002
@@ -59,9 +59,8 @@ class dispatcher:  # noqa: N801
         return f"<{' '.join(words)} at {id(self):#x}>"
 
     def __getattr__(self, name: str) -> Any:
-        """What the channel does not have is asked of its socket, as it once was: `self.getpeername()`."""
-        sock = self.__dict__.get("socket")
-        if sock is None or name.startswith("_"):
+        """A method of the socket: `self.getpeername()`, which dispatchers had in Python 2."""
+        if name not in _SOCKET_METHODS or (sock := self.__dict__.get("socket")) is None:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         return getattr(sock, name)
 
@@ -74,9 +73,9 @@ class dispatcher:  # noqa: N801
 
     def del_channel(self, map: dict[int | None, Any] | None = None) -> None:  # noqa: A002
         channels = self._map if map is None else map
-        if self._fileno is not None:
-            channels.pop(self._fileno, None)
-            self._fileno = None
+        if channels.get(self._fileno) is self:  # else the descriptor is another connection's by now
+            del channels[self._fileno]
+        self._fileno = None
 
     def set_socket(self, sock: ChannelSocket, map: dict[int | None, Any] | None = None) -> None:  # noqa: A002
         if not isinstance(sock, ChannelSocket):

@@ -10,8 +10,11 @@ What is done better than in the standard library, because data would be lost oth
 - Half a terminator at the end of the input is handed over.
 - The socket is not closed with input unread: that would reset the connection, and could destroy the last answer.
 
-And what would be unbounded: nothing is received while more than `high_water_bytes` are queued in the channel. What its
-producers will give does not count.
+And what would be unbounded: a channel gets nothing to read while more than `high_water_bytes` are queued in it. What
+its producers will give does not count, and what others push to it is their business.
+
+Other tasks may push to a channel, and so may other threads: that only queues, and what becomes of it is seen to in
+Trio's thread, a little later (`look_soon`).
 """
 
 from __future__ import annotations
@@ -19,19 +22,31 @@ from __future__ import annotations
 import errno
 import math
 import os
+import socket
+import threading
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from typing import Any, ClassVar
 
 import trio
 
 from .. import AsyncChat
 from ._socket import ChannelSocket
+from ._turns import Turns, current_turns
 
 _ROOM = 131072  # what is queued for sending when no more is taken: the kernel's buffer, as channels see it
 _TURNS_AT_ONCE = 100
-_LOOP_SECONDS = 30.0  # asyncore.loop asks `readable` at least so often
 
-_others: trio.lowlevel.RunVar[trio.lowlevel.ParkingLot] = trio.lowlevel.RunVar("trio_chat.compat channels that wait")
+#: What asyncore's loop asks, and calls. Who overrides one of these may change its mind at any time.
+_ASKED = (
+    "readable",
+    "writable",
+    "handle_read",
+    "handle_read_event",
+    "handle_write",
+    "handle_write_event",
+    "initiate_send",
+)
 
 
 class ChannelLoop(AsyncChat):
@@ -39,21 +54,46 @@ class ChannelLoop(AsyncChat):
 
     uses_nursery: ClassVar[bool] = False
     max_frame_bytes: int | None = None
-    high_water_bytes: int = 262144  # above `_ROOM` and one more piece: never reached by what a channel sends
-    write_timeout: float = math.inf
+    high_water_bytes: int = 2 * _ROOM  # more than a channel gets queued here: it is held to it in its own queue
 
-    def __init__(self, stream: trio.abc.Stream, handle_accepted: Callable[[Any, Any], object]) -> None:
+    def __init__(
+        self,
+        stream: trio.abc.Stream,
+        handle_accepted: Callable[[Any, Any], object],
+        idle_timeout: float = math.inf,
+        write_timeout: float = math.inf,
+    ) -> None:
         super().__init__(stream)
+        self.idle_timeout = idle_timeout
+        self.write_timeout = write_timeout
         self.socket = ChannelSocket(self)
-        self._in_event = True  # one is being called: what the channel queues is looked at afterwards
-        self._waking = False  # `_look` will be called
+        self._thread = threading.get_ident()
+        self._token: trio.lowlevel.TrioToken | None = None  # while there is somebody who will look
+        self._turns: Turns | None = None
+        self._in_event = False  # one is being called: what the channel queues is looked at afterwards
+        self._looking = False  # `_look` will be called
         self._pulling = False  # the channel is queued as a producer
-        self._turns = 0
-        self._has_failed = False  # a callback, in the last turn
         self._taken: list[bytes] | None = None  # by a producer's step, while it is made
-        handle_accepted(self.socket, self.socket.getpeername())
-        self._in_event = False
-        if self.socket.channel is None and not self.socket.closed:
+        self._taken_bytes = 0
+        self._changed = trio.lowlevel.ParkingLot()
+        self._turn = 0
+        self._has_failed = False  # a callback, in the last turn
+        self._over = False  # the channel has been told
+        self._error: Exception | None = None  # that is to leave `run`
+        if self.peer is None and self.socket.family in (socket.AF_INET, socket.AF_INET6):
+            self.close_when_done()  # nobody would have seen this client in a listening dispatcher, either
+        else:
+            self._accept(handle_accepted)
+
+    def _accept(self, handle_accepted: Callable[[Any, Any], object]) -> None:
+        sock = self.socket
+        try:
+            handle_accepted(sock, sock.getpeername())
+        except BaseException:
+            if sock.channel is not None:
+                sock.channel.del_channel()
+            raise
+        if sock.channel is None and not sock.closed:
             raise TypeError(
                 f"{handle_accepted!r} has neither made a channel of the socket that it was given, nor closed it"
             )
@@ -62,27 +102,31 @@ class ChannelLoop(AsyncChat):
 
     @property
     def _channel(self) -> Any:
-        """The channel, as long as it is in its map; else None."""
+        """The channel, as long as it is among those that are polled; else None."""
         channel = self.socket.channel
-        return channel if channel is not None and channel._map.get(channel._fileno) is channel else None
+        return channel if channel is not None and channel._fileno is not None else None
 
     def _poll(self, *, reading: bool) -> bool:
         """One turn of the loop: what is to be called is found out first, then called. Whether anything came of it."""
         self._has_failed = False
         before = self._state()
-        if channel := self._channel:
+        if (channel := self._channel) is not None:
             reads = reading and self._wants_to_read(channel)
-            writes = self._has_room() and self._wants_to_write(channel)
+            writes = self._takes_more() and self._wants_to_write(channel)
             if reads:
                 self._event(channel, channel.handle_read_event)
-            if writes and (channel := self._channel):
+            if writes and (channel := self._channel) is not None:
                 self._event(channel, channel.handle_write_event)
-        return self._state() != before or self._has_failed
+        if self._state() == before and not self._has_failed:
+            return False
+        if self._turns is not None:
+            self._turns.tell(self)
+        return True
 
     def _state(self) -> tuple[object, ...]:
-        sock = self.socket
-        channel = sock.channel
-        return channel, sock.unread_bytes, sock.is_readable, sock.sent_bytes, channel and len(channel.producer_fifo)
+        sock, channel = self.socket, self.socket.channel
+        queued = 0 if channel is None else len(channel.producer_fifo or ())
+        return channel, sock.unread_bytes, sock.is_readable, sock.sent_bytes, queued
 
     def _event(self, channel: Any, callback: Callable[[], object]) -> None:
         """Call something of a channel's. What it raises is the business of its `handle_error`, as in asyncore."""
@@ -94,13 +138,9 @@ class ChannelLoop(AsyncChat):
             channel.handle_error()
         finally:
             self._in_event = outer
-            self._tell_others()
 
     def _wants_to_read(self, channel: Any) -> bool:
-        if not self.socket.is_readable or not channel.readable():
-            return False
-        queued = sum(len(piece) for piece in channel.producer_fifo if isinstance(piece, bytes))
-        return queued <= self.high_water_bytes
+        return self.socket.is_readable and channel._trio_chat_queued <= self.high_water_bytes and channel.readable()
 
     def _wants_to_write(self, channel: Any) -> bool:
         return channel.connected and bool(channel.writable())
@@ -110,102 +150,121 @@ class ChannelLoop(AsyncChat):
         while self.socket.is_readable and not self.closing:
             if self._poll(reading=True):
                 await self._after_a_turn()
-                continue
-            if (channel := self._channel) and self._wants_to_read(channel):
-                break  # and yet it does not: it is asked again when more has come
-            await self._something_else()
+            else:
+                self._write_later()
+                await self._changed.park()
         while self._poll(reading=False):
             await self._after_a_turn()
         self._write_later()
 
     async def _after_a_turn(self) -> None:
         """Let other tasks have theirs now and then; and always after a failure, for that may happen again and again."""
-        self._turns += 1
-        if self._has_failed or self._turns % _TURNS_AT_ONCE == 0:
+        self._turn += 1
+        if self._has_failed or self._turn % _TURNS_AT_ONCE == 0:
             await trio.lowlevel.checkpoint()
 
-    async def _something_else(self) -> None:
-        """Wait until something has happened to a channel, of this connection or of another one."""
-        self._write_later()
-        with trio.move_on_after(_LOOP_SECONDS):
-            await _waiting_channels().park()
+    # ------------------------------------------------------------------ what others do to the channel
 
-    def _tell_others(self) -> None:
-        _waiting_channels().unpark_all()
+    @property
+    def in_our_thread(self) -> bool:
+        return threading.get_ident() == self._thread
+
+    def note_channel(self) -> None:
+        """There is a channel, or another one."""
+        if self._turns is not None and (channel := self._channel) is not None:
+            if any(_is_overridden(channel, name) for name in _ASKED):
+                self._turns.add(self)
+            self.look_soon()
+
+    def look_soon(self) -> None:
+        """See what there is to do for the channel, when whoever runs now has had its say. Not if an event is called."""
+        if self._token is not None and not (self._in_event or self._looking):
+            self._looking = True
+            with suppress(trio.RunFinishedError):
+                self._token.run_sync_soon(self._look)
+
+    def _look(self) -> None:
+        self._looking = False
+        self._changed.unpark_all()
+        try:
+            if self.peer_gone:
+                self._poll(reading=False)  # to find out by sending
+            else:
+                self._write_later()
+        except Exception as exc:  # which must not leave a function that Trio calls
+            self._error = exc
+            self.close()
+
+    def close_soon(self) -> None:
+        """The channel has closed its socket."""
+        if self.in_our_thread:
+            self.close_when_done()
+            self._changed.unpark_all()
+        elif self._token is not None:
+            self._token.run_sync_soon(self.close_soon)
 
     # ------------------------------------------------------------------ what the channel sends
 
-    def _has_room(self) -> bool:
-        return self._taken is not None or not (self._pulling or self.queued_bytes >= _ROOM or self.closing)
+    def _takes_more(self) -> bool:
+        return self._taken is not None or not (self._pulling or self.closing or self.queued_bytes >= _ROOM)
 
     def take(self, data: bytes) -> int:
-        if not self._has_room():
-            if self.closing:
-                raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+        if self.peer_gone or self._over:
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+        if not self._takes_more():
             raise BlockingIOError(errno.EWOULDBLOCK, os.strerror(errno.EWOULDBLOCK))
-        if self._taken is not None:
-            self._taken.append(data)
-        else:
+        data = data[:_ROOM]
+        if self._taken is None:
             self.push(data)
+        else:
+            self._taken.append(data)
+            self._taken_bytes += len(data)
         return len(data)
 
+    def take_all(self, data: bytes) -> None:
+        try:
+            self.push(data)
+        except trio.ClosedResourceError:
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)) from None
+
     def end_output(self) -> None:
-        self.push_with_producer(self._send_eof())
-
-    async def _send_eof(self) -> AsyncIterator[bytes]:
-        """A producer that gives nothing: when its turn has come, everything before has been sent."""
-        if isinstance(self.stream, trio.abc.HalfCloseableStream):
-            await self.stream.send_eof()
-        return
-        yield b""
-
-    def note_queued(self) -> None:
-        """Something was queued. By an event, it will be sent afterwards; by others, when they have had their say."""
-        if not (self._in_event or self._waking):
-            self._waking = True
-            trio.lowlevel.current_trio_token().run_sync_soon(self._look)
-
-    def _look(self) -> None:
-        self._waking = False
-        if (channel := self._channel) and channel.producer_fifo:
-            self._begin_steps()
-
-    def note_closed(self) -> None:
-        self._tell_others()
+        if self.closing:
+            raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
+        self.push_with_producer(_eof(self.stream))
 
     def _write_later(self) -> None:
-        """Have the channel asked to write when what is queued has been sent."""
-        if (channel := self._channel) and self._wants_to_write(channel):
-            self._begin_steps()
-
-    def _begin_steps(self) -> None:
-        if not (self._pulling or self.closing):
+        """If the channel wants to write, have it asked to when what is queued has been sent."""
+        if (channel := self._channel) is None or self._pulling or self.closing or self.peer_gone:
+            return
+        if self._wants_to_write(channel):
             self._pulling = True
-            self.push_with_producer(self._steps())
+            self.push_with_producer(_Steps(self))
 
-    async def _steps(self) -> AsyncIterator[bytes]:
-        """The channel as a producer: what it sends, step by step."""
+    async def step(self) -> bytes:
+        """What the channel sends next, as much as one send takes; nothing if there is no more."""
+        taken: list[bytes] = []
+        self._taken, self._taken_bytes = taken, 0
         try:
-            while True:
-                taken: list[bytes] = []
-                self._taken = taken
-                try:
-                    goes_on = self._poll(reading=False)
-                finally:
-                    self._taken = None
-                if taken:
-                    yield b"".join(taken)
-                elif goes_on:
-                    await self._after_a_turn()
-                else:
-                    return
+            while self._taken_bytes < self.ac_out_buffer_size and self._poll(reading=False):
+                await self._after_a_turn()
         finally:
-            self._pulling = False
-            self._tell_others()
+            self._taken = None
+            self._changed.unpark_all()
+        return b"".join(taken)
+
+    def end_steps(self) -> None:
+        """There is no more to send at present, or nowhere to send it to."""
+        self._pulling = False
+        self._changed.unpark_all()
+        if self.peer_gone:
+            self.look_soon()
 
     # ------------------------------------------------------------------ callbacks
 
     async def handle_connect(self) -> None:
+        self._token = trio.lowlevel.current_trio_token()
+        self._turns = current_turns()
+        self.note_channel()
         await self._deal_with_input()
 
     async def collect_incoming_data(self, data: bytes) -> None:
@@ -214,30 +273,55 @@ class ChannelLoop(AsyncChat):
 
     async def handle_eof(self) -> None:
         while self._pulling and not self.closing:
-            await self._something_else()
-        if channel := self._channel:
-            self._event(channel, channel._hand_over_rest)
+            await self._changed.park()
+        if (channel := self._channel) is not None:
+            self._event(channel, channel._trio_chat_hand_over_rest)
         self.socket.feed_eof()
         await self._deal_with_input()
 
     def between_messages(self) -> bool:
-        return (channel := self._channel) is None or not (channel._is_mid_frame or channel.producer_fifo)
+        return (channel := self._channel) is None or not channel._trio_chat_mid_frame
 
     def handle_close(self) -> None:
         """The peer is gone, the server stops, or the channel has closed itself, which then knows it."""
-        channel = self._channel
-        try:
-            if channel is not None:
+        self._token = None
+        self._over = True
+        if self._turns is not None:
+            self._turns.remove(self)
+        if (channel := self._channel) is not None:
+            try:
                 self._event(channel, channel.handle_close)
-        finally:
-            if channel is not None:
+            finally:
                 channel.del_channel()
+        if self._error is not None:
+            raise self._error
 
 
-def _waiting_channels() -> trio.lowlevel.ParkingLot:
-    try:
-        return _others.get()
-    except LookupError:
-        lot = trio.lowlevel.ParkingLot()
-        _others.set(lot)
-        return lot
+def _is_overridden(channel: Any, name: str) -> bool:
+    return not getattr(getattr(channel, name), "__module__", "").startswith(__package__)
+
+
+class _Steps:
+    """A channel as a producer. It may be closed without having been asked for anything."""
+
+    def __init__(self, loop: ChannelLoop) -> None:
+        self._loop = loop
+
+    def __aiter__(self) -> _Steps:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not (piece := await self._loop.step()):
+            raise StopAsyncIteration
+        return piece
+
+    async def aclose(self) -> None:
+        self._loop.end_steps()
+
+
+async def _eof(stream: trio.abc.Stream) -> AsyncIterator[bytes]:
+    """A producer that gives nothing: when its turn has come, everything before has been sent."""
+    if isinstance(stream, trio.abc.HalfCloseableStream):
+        await stream.send_eof()
+    return
+    yield b""

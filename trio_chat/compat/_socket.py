@@ -6,11 +6,12 @@ import errno
 import os
 import socket
 from itertools import count
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import trio
 
 from .. import Address
+from .._streams import socket_of
 
 if TYPE_CHECKING:
     from ._dispatcher import dispatcher
@@ -27,11 +28,14 @@ class Wire(Protocol):
     def peer(self) -> Address | None: ...
     @property
     def local(self) -> Address | None: ...
+    @property
+    def in_our_thread(self) -> bool: ...
     def take(self, data: bytes) -> int: ...
+    def take_all(self, data: bytes) -> None: ...
     def end_output(self) -> None: ...
-    def close_when_done(self) -> None: ...
-    def note_queued(self) -> None: ...
-    def note_closed(self) -> None: ...
+    def close_soon(self) -> None: ...
+    def look_soon(self) -> None: ...
+    def note_channel(self) -> None: ...
 
 
 class ChannelSocket:
@@ -43,7 +47,7 @@ class ChannelSocket:
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
-        self._socket = _socket_under(wire.stream)
+        self._socket = socket_of(wire.stream)
         descriptor = -1 if self._socket is None else self._socket.fileno()
         self._fileno = descriptor if descriptor >= 0 else next(_no_descriptors)
         self._unread = b""
@@ -53,8 +57,7 @@ class ChannelSocket:
         self.closed = False
         #: How many bytes were sent.
         self.sent_bytes = 0
-        #: The channel that is polled for it: the last one that has taken it.
-        self.channel: dispatcher | None = None
+        self._channel: dispatcher | None = None
 
     # ------------------------------------------------------------------ the wire's side
 
@@ -73,9 +76,24 @@ class ChannelSocket:
         """Whether `recv` would not block."""
         return not self.closed and (self._at < len(self._unread) or self._eof)
 
+    @property
+    def channel(self) -> dispatcher | None:
+        """The channel that is polled for it: the last one that has taken it."""
+        return self._channel
+
+    @channel.setter
+    def channel(self, channel: dispatcher) -> None:
+        self._channel = channel
+        self._wire.note_channel()
+
     def note_queued(self) -> None:
         """The channel has queued something."""
-        self._wire.note_queued()
+        self._wire.look_soon()
+
+    @property
+    def in_our_thread(self) -> bool:
+        """Whether this is the thread in which the channel is polled."""
+        return self._wire.in_our_thread
 
     # ------------------------------------------------------------------ the channel's side
 
@@ -85,6 +103,8 @@ class ChannelSocket:
         if self._at < len(self._unread):
             data = self._unread[self._at : self._at + size]
             self._at += len(data)
+            if self._at == len(self._unread):
+                self._unread, self._at = b"", 0  # idle connections keep nothing
             return data
         if self._eof:
             self._eof = False
@@ -92,31 +112,39 @@ class ChannelSocket:
         raise BlockingIOError(errno.EWOULDBLOCK, os.strerror(errno.EWOULDBLOCK))
 
     def send(self, data: bytes | bytearray | memoryview) -> int:
-        self._check_open()
-        with memoryview(data) as view:  # a TypeError for a str, as of a socket
-            data = view.tobytes()
-        if self._output_ended:
-            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
-        sent = self._wire.take(data)
+        """Send of `data` what there is room for, and return how many bytes that was."""
+        sent = self._wire.take(self._sendable(data))
         self.sent_bytes += sent
         return sent
+
+    def sendall(self, data: bytes | bytearray | memoryview) -> None:
+        """Send all of `data`, whether there is room for it or not."""
+        octets = self._sendable(data)
+        self._wire.take_all(octets)
+        self.sent_bytes += len(octets)
+
+    def _sendable(self, data: bytes | bytearray | memoryview) -> bytes:
+        self._check_open()
+        if self._output_ended:
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+        with memoryview(data) as view:  # a TypeError for a str, as of a socket
+            return view.tobytes()
 
     def close(self) -> None:
         """Close; what was sent still goes out. A second time, do nothing."""
         if not self.closed:
             self.closed = True
             self._unread, self._at = b"", 0
-            self._wire.close_when_done()
-            self._wire.note_closed()
+            self._wire.close_soon()
 
     def shutdown(self, how: int) -> None:
         """End one side, or both: of the output, behind what was sent."""
         self._check_open()
+        if how in (socket.SHUT_WR, socket.SHUT_RDWR) and not self._output_ended:
+            self._wire.end_output()
+            self._output_ended = True
         if how in (socket.SHUT_RD, socket.SHUT_RDWR):
             self._unread, self._at, self._eof = b"", 0, True
-        if how in (socket.SHUT_WR, socket.SHUT_RDWR) and not self._output_ended:
-            self._output_ended = True
-            self._wire.end_output()
 
     def fileno(self) -> int:
         """The descriptor; -1 when it is closed, and another negative number if the stream has none."""
@@ -131,10 +159,26 @@ class ChannelSocket:
         self._check_open()
         return "" if self._wire.local is None else self._wire.local
 
+    @property
+    def family(self) -> int:
+        """Of the socket under the stream; without one, AF_UNIX, whose sockets need no name."""
+        return int(getattr(socket, "AF_UNIX", 1) if self._socket is None else self._socket.family)
+
+    @property
+    def type(self) -> int:
+        return int(socket.SOCK_STREAM)
+
     def setblocking(self, flag: bool) -> None:
         """Do nothing: it never blocks."""
-        if flag:
+        self.settimeout(None if flag else 0)
+
+    def settimeout(self, seconds: float | None) -> None:
+        """Do nothing: it never blocks."""
+        if seconds != 0:
             raise ValueError("the socket of a channel cannot be made to block")
+
+    def gettimeout(self) -> float:
+        return 0.0
 
     def setsockopt(self, level: int, option: int, value: int | bytes) -> None:
         """As of the socket under the stream; without one, do nothing."""
@@ -156,10 +200,3 @@ class ChannelSocket:
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"fd={self._fileno}, raddr={self._wire.peer!r}"
         return f"<{type(self).__name__} {state}>"
-
-
-def _socket_under(stream: object) -> Any:
-    """The socket that a stream goes over; None if there is none."""
-    while (inner := getattr(stream, "transport_stream", None)) is not None:  # as of trio.SSLStream
-        stream = inner
-    return getattr(stream, "socket", None)

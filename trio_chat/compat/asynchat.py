@@ -17,6 +17,7 @@ program will not carry over.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -24,8 +25,8 @@ from typing import Any, TypeAlias
 
 import trio
 
-from .. import FrameTooLong
-from ._dispatcher import dispatcher
+from .. import AsyncChat, FrameTooLong
+from ._dispatcher import dispatcher as _dispatcher
 from ._loop import ChannelLoop
 from ._socket import ChannelSocket
 
@@ -33,7 +34,7 @@ from ._socket import ChannelSocket
 Terminator: TypeAlias = bytes | bytearray | str | int | None
 
 
-class async_chat(dispatcher):  # noqa: N801
+class async_chat(_dispatcher):  # noqa: N801
     """A channel. Derive from it, and define `collect_incoming_data` and `found_terminator`.
 
     Args:
@@ -51,12 +52,18 @@ class async_chat(dispatcher):  # noqa: N801
     use_encoding: Any = 0
     encoding = "latin-1"
 
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        if not isinstance(vars(cls).get("ac_in_buffer"), property | None):
+            del cls.ac_in_buffer  # a default that the constructor overrides: it must not hide the property
+
     def __init__(self, sock: ChannelSocket | None = None, map: dict[int | None, Any] | None = None) -> None:  # noqa: A002
-        self._input = b""
-        self._at = 0  # where in it begins what was not handed over: what was is not cut off each time
-        self._frame_bytes = 0  # of the present frame, handed over
+        self.__input = b""
+        self.__at = 0  # where in it begins what was not handed over: what was is not cut off each time
+        self.__frame_bytes = 0  # of the present frame, handed over
+        self._trio_chat_queued = 0
         self.incoming: list[bytes] = []
-        self.producer_fifo: deque[Any] = deque()
+        self.producer_fifo: Any = deque()
         super().__init__(sock, map)
 
     # ------------------------------------------------------------------ input
@@ -87,7 +94,7 @@ class async_chat(dispatcher):  # noqa: N801
         elif isinstance(term, int) and term < 0:
             raise ValueError("the number of received bytes must be positive")
         self.terminator = term
-        self._frame_bytes = 0
+        self.__frame_bytes = 0
 
     def get_terminator(self) -> Terminator:
         """The terminator; of a number, what is left of it, 0 at the end."""
@@ -96,16 +103,16 @@ class async_chat(dispatcher):  # noqa: N801
     @property
     def ac_in_buffer(self) -> bytes:
         """What has been received and not handed over."""
-        if self._at:
-            self._input, self._at = self._input[self._at :], 0
-        return self._input
+        if self.__at:
+            self.__input, self.__at = self.__input[self.__at :], 0
+        return self.__input
 
     @ac_in_buffer.setter
     def ac_in_buffer(self, data: bytes) -> None:
-        self._input, self._at = data, 0
+        self.__input, self.__at = data, 0
 
-    def _advance(self, count: int) -> None:
-        self._at = min(self._at + count, len(self._input))
+    def __advance(self, count: int) -> None:
+        self.__at = min(self.__at + count, len(self.__input))
 
     def handle_read(self) -> None:
         """Receive, and hand over: as in the standard library, but in a time that is linear in what has come."""
@@ -117,62 +124,73 @@ class async_chat(dispatcher):  # noqa: N801
             self.handle_error()
             return
         self.ac_in_buffer += data
-        while self._at < len(self._input):
+        try:
+            self.__hand_over()
+        except FrameTooLong:
+            self.handle_error()
+            if self.connected:  # whatever that has made of it: what comes would be kept without end
+                self.handle_close()
+                self.close()
+        if self.__at == len(self.__input):
+            self.ac_in_buffer = b""  # idle connections keep nothing
+
+    def __hand_over(self) -> None:
+        while self.__at < len(self.__input):
             terminator = self.get_terminator()
             if not terminator:
-                self._collect(len(self._input))
+                self.__collect(len(self.__input))
                 self.ac_in_buffer = b""
             elif isinstance(terminator, int):
-                self._hand_over_count(terminator)
-            elif not self._hand_over_up_to(terminator):
+                self.__hand_over_count(terminator)
+            elif not self.__hand_over_up_to(terminator):
                 break
 
-    def _hand_over_count(self, count: int) -> None:
-        length = len(self._input) - self._at
+    def __hand_over_count(self, count: int) -> None:
+        length = len(self.__input) - self.__at
         if length < count:
-            self._collect(length)
+            self.__collect(length)
             self.ac_in_buffer = b""
             self.terminator -= length  # type: ignore[operator]  # whatever it is by now
             return
         if count < 0:  # a smaller one was set while data was collected: in Python that many bytes are left
             count = max(length + count, 0)
-        self._collect(count)
-        self._advance(count)
+        self.__collect(count)
+        self.__advance(count)
         self.terminator = 0
-        self._found()
+        self.__found()
 
-    def _hand_over_up_to(self, terminator: Any) -> bool:
+    def __hand_over_up_to(self, terminator: Any) -> bool:
         """What comes before the terminator, or cannot be part of one. False if what is left may be."""
-        if (end := self._input.find(terminator, self._at)) >= 0:
-            length = end - self._at
+        if (end := self.__input.find(terminator, self.__at)) >= 0:
+            length = end - self.__at
             if length:
-                self._collect(length, self.max_frame_bytes)
-            self._advance(length + len(terminator))
-            self._found()
+                self.__collect(length, self.max_frame_bytes)
+            self.__advance(length + len(terminator))
+            self.__found()
             return True
-        length = len(self._input) - self._at
-        held = find_prefix_at_end(self._input[max(self._at, len(self._input) - len(terminator) + 1) :], terminator)
+        length = len(self.__input) - self.__at
+        held = find_prefix_at_end(self.__input[max(self.__at, len(self.__input) - len(terminator) + 1) :], terminator)
         if held < length:
-            self._collect(length - held, self.max_frame_bytes)
+            self.__collect(length - held, self.max_frame_bytes)
             self.ac_in_buffer = self.ac_in_buffer[-held:] if held else b""
         return not held
 
-    def _collect(self, count: int, limit: int | None = None) -> None:
-        data = self._input[self._at : self._at + count]
-        if limit is not None and self._frame_bytes + count > limit:
-            fits = limit - self._frame_bytes
+    def __collect(self, count: int, limit: int | None = None) -> None:
+        data = self.__input[self.__at : self.__at + count]
+        if limit is not None and self.__frame_bytes + count > limit:
+            fits = limit - self.__frame_bytes
             if fits > 0:
-                self._collect(fits)
-                self._advance(fits)
+                self.__collect(fits)
+                self.__advance(fits)
             raise FrameTooLong(limit)
-        self._frame_bytes += count
+        self.__frame_bytes += count
         self.collect_incoming_data(data)
 
-    def _found(self) -> None:
-        self._frame_bytes = 0
+    def __found(self) -> None:
+        self.__frame_bytes = 0
         self.found_terminator()
 
-    def _hand_over_rest(self) -> None:
+    def _trio_chat_hand_over_rest(self) -> None:
         """At the end of the input: what might have been the beginning of a terminator is none."""
         terminator, rest = self.get_terminator(), self.ac_in_buffer
         if rest and isinstance(terminator, bytes) and terminator.startswith(rest):
@@ -180,39 +198,41 @@ class async_chat(dispatcher):  # noqa: N801
             self.collect_incoming_data(rest)
 
     @property
-    def _is_mid_frame(self) -> bool:
-        return bool(self.get_terminator() and (self._frame_bytes or self._at < len(self._input)))
+    def _trio_chat_mid_frame(self) -> bool:
+        return bool(self.get_terminator() and (self.__frame_bytes or self.__at < len(self.__input)))
 
     # ------------------------------------------------------------------ output
 
     def push(self, data: bytes | bytearray | memoryview) -> None:
-        """Queue `data`, as it is now, and begin to send."""
+        """Queue `data`, as it is now, and begin to send. Other threads may do so, too: it is sent a little later."""
         if not isinstance(data, bytes | bytearray | memoryview):
             raise TypeError("data argument must be byte-ish (%r)", type(data))
         data, size = bytes(data), self.ac_out_buffer_size
+        self._trio_chat_queued += len(data)
         if len(data) > size:
             self.producer_fifo.extend(data[start : start + size] for start in range(0, len(data), size))
         else:
             self.producer_fifo.append(data)
-        self._begin_to_send()
+        self.__begin_to_send()
 
     def push_with_producer(self, producer: Any) -> None:
-        """Queue what `producer.more()` will give, and begin to send."""
+        """Queue what `producer.more()` will give, and begin to send. As for threads, see `push`."""
         self.producer_fifo.append(producer)
-        self._begin_to_send()
+        self.__begin_to_send()
 
     def close_when_done(self) -> None:
         """Have `handle_close` called when what is queued has been sent. Until then input is handed over as before."""
         self.producer_fifo.append(None)
-        self._note_queued()
+        self.__note_queued()
 
-    def _begin_to_send(self) -> None:
+    def __begin_to_send(self) -> None:
         try:
-            self.initiate_send()
+            if self.socket is None or self.socket.in_our_thread:
+                self.initiate_send()
         finally:
-            self._note_queued()
+            self.__note_queued()
 
-    def _note_queued(self) -> None:
+    def __note_queued(self) -> None:
         if self.socket is not None:
             self.socket.note_queued()
 
@@ -231,35 +251,38 @@ class async_chat(dispatcher):  # noqa: N801
     def initiate_send(self) -> None:
         """Make one step: send the first piece of what is queued, as far as it is taken."""
         while self.producer_fifo and self.connected:
-            first, size = self.producer_fifo[0], self.ac_out_buffer_size
+            first = self.producer_fifo[0]
             if first is None:
                 del self.producer_fifo[0]
                 self.handle_close()
                 return
+            if isinstance(first, str) and self.use_encoding:
+                first = self.producer_fifo[0] = first.encode(self.encoding)
             try:
-                data = first[:size]
+                data = first[: self.ac_out_buffer_size]
             except TypeError:
-                self._ask(first)
+                self.__ask(first)
                 continue
             if data:
-                self._send(first, data)
+                self.__send(first, data)
             else:
                 del self.producer_fifo[0]
             return
+        if not self.producer_fifo:
+            self._trio_chat_queued = 0  # whatever a program has done to the queue by itself
 
-    def _ask(self, producer: Any) -> None:
+    def __ask(self, producer: Any) -> None:
         """Put the next piece of a producer before it, or take it off the queue if there is none."""
         data = producer.more()
-        if isinstance(data, str) and self.use_encoding:
-            data = data.encode(self.encoding)
-        elif isinstance(data, bytearray | memoryview):
+        if isinstance(data, bytearray | memoryview):
             data = bytes(data)  # it may be used for the next piece
         if data:
             self.producer_fifo.appendleft(data)
+            self._trio_chat_queued += len(data)
         else:
             del self.producer_fifo[0]
 
-    def _send(self, piece: Any, data: Any) -> None:
+    def __send(self, piece: Any, data: Any) -> None:
         """`data` is the beginning of `piece`, which is the first in the queue."""
         try:
             sent = self.send(data)
@@ -267,6 +290,7 @@ class async_chat(dispatcher):  # noqa: N801
             self.handle_error()
             return
         if sent:
+            self._trio_chat_queued = max(self._trio_chat_queued - sent, 0)
             if sent < len(piece):
                 self.producer_fifo[0] = piece[sent:]
             else:
@@ -277,6 +301,7 @@ class async_chat(dispatcher):  # noqa: N801
         self.ac_in_buffer = b""
         del self.incoming[:]
         self.producer_fifo.clear()
+        self._trio_chat_queued = 0
 
 
 class simple_producer:  # noqa: N801
@@ -303,13 +328,23 @@ def find_prefix_at_end(haystack: Any, needle: Any) -> int:
     return max(length, 0)
 
 
-def handler_factory(handle_accepted: Callable[[Any, Any], object]) -> Callable[[trio.abc.Stream], ChannelLoop]:
+def handler_factory(
+    handle_accepted: Callable[[Any, Any], object],
+    *,
+    idle_timeout: float = math.inf,
+    write_timeout: float = math.inf,
+) -> Callable[[trio.abc.Stream], AsyncChat]:
     """What the `serve_…` functions take, for channels.
+
+    To run a channel over a single stream, say in a test or as a client: `await handler_factory(…)(stream).run()`.
 
     Args:
         handle_accepted: takes a new connection as the method of a listening dispatcher did, `handle_accepted(sock,
             addr)`: makes a channel with the socket, or closes that. What it returns does not matter.
-
-    To run a channel over a single stream, say in a test or as a client: `await handler_factory(…)(stream).run()`.
+        idle_timeout: after how many seconds without input, and with nothing left to be sent, the channel is closed by
+            `handle_close`.
+        write_timeout: likewise, how long the peer may read nothing while something is being sent. There was none in
+            asynchat, and there is none by default; but with one, a client that never reads cannot make what others
+            push to it grow for ever.
     """
-    return partial(ChannelLoop, handle_accepted=handle_accepted)
+    return partial(ChannelLoop, handle_accepted=handle_accepted, idle_timeout=idle_timeout, write_timeout=write_timeout)
