@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import struct
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -33,6 +35,10 @@ class LineChannel(asynchat.async_chat):
     def handle_close(self) -> None:
         self.calls.append("close")
         asynchat.async_chat.handle_close(self)
+
+
+def answering(sock: Any) -> LineChannel:
+    return LineChannel(sock, lambda channel, line: channel.push(line + b"\r\n"))
 
 
 class Client:
@@ -92,3 +98,8 @@ async def running(make: Callable[[Any], Any]) -> AsyncGenerator[tuple[Any, Clien
         await trio.aclose_forcefully(stream.send_stream)
     if failures:
         raise failures[0]
+
+
+def reset(sock: socket.socket) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()

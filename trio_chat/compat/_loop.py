@@ -30,7 +30,7 @@ from typing import Any, ClassVar
 
 import trio
 
-from .. import AsyncChat
+from .. import AsyncChat, TimeoutKind
 from ._socket import ChannelSocket
 from ._turns import Turns, current_turns
 
@@ -278,6 +278,11 @@ class ChannelLoop(AsyncChat):
             self._event(channel, channel._trio_chat_hand_over_rest)
         self.socket.feed_eof()
         await self._deal_with_input()
+
+    def handle_timeout(self, kind: TimeoutKind) -> None:
+        if (channel := self._channel) is not None:
+            self._event(channel, channel.handle_close)
+        self.close_when_done()
 
     def between_messages(self) -> bool:
         return (channel := self._channel) is None or not channel._trio_chat_mid_frame

@@ -6,15 +6,12 @@ import errno
 import os
 import socket
 from itertools import count
-from typing import TYPE_CHECKING, Protocol
+from typing import Any, Protocol
 
 import trio
 
 from .. import Address
 from .._streams import socket_of
-
-if TYPE_CHECKING:
-    from ._dispatcher import dispatcher
 
 _no_descriptors = count(-2, -1)  # for streams that have none: each is another key in a map, and none is ever opened
 
@@ -57,7 +54,7 @@ class ChannelSocket:
         self.closed = False
         #: How many bytes were sent.
         self.sent_bytes = 0
-        self._channel: dispatcher | None = None
+        self._channel: Any = None
 
     # ------------------------------------------------------------------ the wire's side
 
@@ -77,12 +74,12 @@ class ChannelSocket:
         return not self.closed and (self._at < len(self._unread) or self._eof)
 
     @property
-    def channel(self) -> dispatcher | None:
-        """The channel that is polled for it: the last one that has taken it."""
+    def channel(self) -> Any:
+        """The dispatcher that is polled for it, the last one that has taken it; None if there is none."""
         return self._channel
 
     @channel.setter
-    def channel(self, channel: dispatcher) -> None:
+    def channel(self, channel: Any) -> None:
         self._channel = channel
         self._wire.note_channel()
 
