@@ -1,0 +1,153 @@
+"""Python files: which there are, and how they are read and parsed, whatever is in them."""
+
+from __future__ import annotations
+
+import ast
+import io
+import os
+import re
+import sys
+import tokenize
+import warnings
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+
+_COMMENT = re.compile(r"#\s*trio-chat:\s*ignore(?:\[([\w\s,]*)\])?", re.IGNORECASE)
+
+# What only Python 2 takes, and no Python 3 program has in these forms.
+_PYTHON_2 = re.compile(
+    r"""^\s*print\s+(?![=(\[.]|if\b|in\b|and\b|or\b|is\b|not\b|else\b)\S
+    | ^\s*print\s*>>
+    | ^\s*except\s+[\w.()\s,]+?,\s*[\w\[\]]+\s*:
+    | ^\s*raise\s+[\w.]+\s*,
+    | ^\s*exec\s+["'\w]
+    | \bur["']
+    | <>
+    | ^\s*def\s+\w+\s*\([^)]*\([^)]*\)""",
+    re.VERBOSE,
+)
+
+
+class Unusable(Exception):
+    """A file that cannot be checked: the code, and what is wrong at which place (from 1)."""
+
+    def __init__(self, code: str, message: str, line: int = 1, column: int = 1, source: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.line = line
+        self.column = column
+        self.source = source
+
+
+@dataclass(slots=True)
+class Source:
+    """A file that could be parsed."""
+
+    path: str
+    lines: list[str]
+    tree: ast.Module
+    _ignored: dict[int, frozenset[str]]
+
+    def line(self, number: int) -> str:
+        return self.lines[number - 1] if 0 < number <= len(self.lines) else ""
+
+    def column(self, line: int, byte_offset: int) -> int:
+        """From 1, in characters: ast counts bytes of UTF-8."""
+        return len(self.line(line).encode()[:byte_offset].decode(errors="replace")) + 1
+
+    def ignores(self, line: int, code: str) -> bool:
+        codes = self._ignored.get(line)
+        return codes is not None and (not codes or code in codes)
+
+
+def python_files(paths: list[str]) -> Iterator[str | Unusable]:
+    """The files that are named and, below directories that are named, those that end in .py; each of them once.
+
+    Hidden directories are left out, and symbolic links to directories are not followed.
+    """
+    seen: set[str] = set()
+    for path in paths:
+        for found in _below(path) if path != "-" and os.path.isdir(path) else [path]:
+            if isinstance(found, str):
+                real = found if found == "-" else os.path.realpath(found)
+                if real in seen:
+                    continue
+                seen.add(real)
+            yield found
+
+
+def _below(directory: str) -> Iterator[str | Unusable]:
+    errors: list[OSError] = []
+    for folder, names, files in os.walk(directory, onerror=errors.append):
+        names[:] = sorted(name for name in names if not name.startswith(".") and name != "__pycache__")
+        yield from (os.path.join(folder, name) for name in sorted(files) if name.endswith(".py"))
+    for error in errors:
+        yield Unusable("TC902", f"{error.filename}: {error.strerror}")
+
+
+def read_source(path: str) -> Source:
+    """Read and parse a file, or standard input for "-". Raises Unusable."""
+    text = _decode(_read(path))
+    lines = re.split("\r\n|\r|\n", text)
+    return Source("<stdin>" if path == "-" else path, lines, _parse(text, lines), _ignored(text))
+
+
+def _read(path: str) -> bytes:
+    try:
+        if path == "-":
+            return sys.stdin.buffer.read()
+        with open(path, "rb") as file:
+            return file.read()
+    except (OSError, ValueError) as exc:
+        raise Unusable("TC902", f"cannot be read: {getattr(exc, 'strerror', None) or exc}") from None
+
+
+def _decode(data: bytes) -> str:
+    """As tokenize.open does: by the coding cookie or the byte order mark, else as UTF-8."""
+    if b"\0" in data:
+        line = data[: data.index(b"\0")].count(b"\n") + 1
+        raise Unusable("TC902", "cannot be read: there is a null byte in it, so it is no Python source", line)
+    try:
+        encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
+        return data.decode(encoding)
+    except SyntaxError as exc:
+        raise Unusable("TC902", f"cannot be read: {exc.msg}") from None
+    except UnicodeDecodeError as exc:
+        line = data[: exc.start].count(b"\n") + 1
+        raise Unusable("TC902", f"cannot be read: it is not {exc.encoding}; say so in a coding cookie", line) from None
+
+
+def _parse(text: str, lines: list[str]) -> ast.Module:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of strings with odd escapes; not our business, and once per file
+            return ast.parse(text)
+    except SyntaxError as exc:
+        if exc.msg.startswith("too many"):
+            raise Unusable("TC903", f"cannot be checked: {exc.msg}", exc.lineno or 1) from None
+        line = exc.lineno or 1
+        source = lines[line - 1].strip() if line <= len(lines) else ""
+        language = "is Python 2" if _is_python_2(exc, lines) else "is not Python 3"
+        raise Unusable("TC901", f"{language}: {exc.msg}", line, exc.offset or 1, source) from None
+    except (RecursionError, MemoryError):
+        raise Unusable("TC903", "cannot be checked: it is nested too deeply") from None
+    except ValueError as exc:
+        raise Unusable("TC901", f"is not Python 3: {exc}") from None
+
+
+def _is_python_2(exc: SyntaxError, lines: list[str]) -> bool:
+    return isinstance(exc, TabError) or any(_PYTHON_2.search(line) for line in lines)
+
+
+def _ignored(text: str) -> dict[int, frozenset[str]]:
+    """By line, the codes that a comment there wants to be ignored; none of them means all."""
+    ignored: dict[int, frozenset[str]] = {}
+    if "trio-chat" not in text.lower():
+        return ignored
+    with suppress(tokenize.TokenError, SyntaxError):  # the parser has taken it: whatever tokenize thinks
+        for token in tokenize.generate_tokens(io.StringIO(text).readline):
+            if token.type == tokenize.COMMENT and (match := _COMMENT.search(token.string)):
+                ignored[token.start[0]] = frozenset((match[1] or "").upper().replace(",", " ").split())
+    return ignored
