@@ -90,6 +90,22 @@ def test_http_uses_public_names_only(name: str) -> None:
     assert outside <= {"", "http"}
 
 
+COMPAT = sorted(name for name in MODULES if name.startswith("compat."))
+CHECKER = [name for name in COMPAT if name.startswith("compat._check_") or name == "compat.check"]
+
+
+@pytest.mark.parametrize("name", COMPAT)
+def test_compat_uses_public_names_only(name: str) -> None:
+    outside = {imported for imported in of_the_package(name) if not imported.startswith("compat.")}
+    assert outside <= {"", "compat"}
+
+
+@pytest.mark.parametrize("name", CHECKER)
+def test_the_checker_knows_nothing_of_what_it_checks_for(name: str) -> None:
+    assert {f".{imported}" for imported in CHECKER} >= {each for each in imports_of(name) if each.startswith(".")}
+    assert not {imported.split(".")[0] for imported in imports_of(name)} & {"trio", "trio_chat"}
+
+
 @pytest.mark.parametrize("name", sorted(name for name in MODULES if name.split(".")[-1] == "__init__"))
 def test_packages_only_re_export(name: str) -> None:
     docstring, *rest = MODULES[name].body

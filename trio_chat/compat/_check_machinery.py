@@ -240,7 +240,8 @@ class _Machinery:
         made: Class | str | None
         unbound = isinstance(function, ast.Attribute) and function.attr == "__init__"
         if isinstance(function, ast.Attribute) and unbound and is_super(function.value):
-            made, place = self.owner, 1
+            bases = set(self.program.bases(self.owner)) & OLD_BASES if self.owner else set()
+            made, place = (bases.pop() if bases else self.owner), 1
         else:
             named = function.value if isinstance(function, ast.Attribute) and unbound else function
             dotted = self.module.dotted(named, self.function)

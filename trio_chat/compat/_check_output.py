@@ -19,7 +19,9 @@ def _block(finding: Finding) -> str:
     lines = [f"{finding.path}:{finding.line}:{finding.column}: {finding.code} {finding.message}"]
     if finding.source:
         lines.append(f"    | {finding.source}")
-    lines.append(textwrap.fill(finding.advice, 110, initial_indent="    = ", subsequent_indent="      "))
+    lines.append(
+        textwrap.fill(finding.advice, 110, initial_indent="    = ", subsequent_indent="      ", break_on_hyphens=False)
+    )
     return "\n".join(lines)
 
 

@@ -11,7 +11,7 @@ from ._check_names import CALLBACKS, CHANNEL_METHODS, LOOP_METHODS, POOL_METHODS
 from ._check_program import Program
 from ._check_scopes import Class, Function
 
-_OF_CONTAINERS = frozenset(name for kind in (dict, list, set, str, bytes) for name in dir(kind))
+_OF_OTHERS = LOOP_METHODS | CHANNEL_METHODS | {name for kind in (dict, list, set, str, bytes) for name in dir(kind)}
 _LOOPS = ("asyncore.loop", "asyncore.poll")
 
 #: A function, or a lambda in one.
@@ -121,15 +121,24 @@ class Reach:
                 yield method
         elif isinstance(made := self.program.maker(receiver, function), Class):
             yield from self._methods(made, name)
-        elif made is None and function.module.dotted(receiver, function) is None and name not in CHANNEL_METHODS:
+        elif made is None and function.module.dotted(receiver, function) is None:
             yield from self._by_name(name)
 
     def _by_name(self, name: str) -> Iterator[Function]:
         """Methods of that name of channels and their servers, unless other classes have it as well."""
-        if name not in _OF_CONTAINERS:
+        if name not in _OF_OTHERS:
             found = self._named.get(name, [])
-            if all(method.owner and self.program.old_bases[method.owner] for method in found):
+            if self.is_channels_own(name):
                 yield from found
+
+    def is_channels_own(self, name: str) -> bool:
+        """Whether no class but channels and their servers has a method of this name."""
+        methods = self._named.get(name, [])
+        return all(method.owner is not None and bool(self.program.old_bases[method.owner]) for method in methods)
+
+    def is_defined_nowhere(self, name: str) -> bool:
+        """Whether no class of the program defines a method of this name."""
+        return name not in self._named
 
     def _got_by_name(self, node: ast.Call, function: Function) -> Iterator[Function]:
         """Methods that getattr(self, "do_" + command) may give."""
@@ -176,7 +185,7 @@ class Reach:
     def _entry(self, function: Function, target: ast.expr) -> Entry:
         if isinstance(target, ast.Lambda):
             return Entry(
-                function, target, (function, target), any(self._is_loop(node, function) for node in ast.walk(target))
+                function, target, (function, target), any(self._calls_loop(node, function) for node in ast.walk(target))
             )
         code = self.program.function_of(target, function)
         if code is None and isinstance(target, ast.Attribute):
@@ -184,6 +193,9 @@ class Reach:
         return Entry(
             function, target, code, self._is_loop(target, function) or (code is not None and self.runs_loop(code))
         )
+
+    def _calls_loop(self, node: ast.AST, function: Function) -> bool:
+        return isinstance(node, ast.Call) and self._is_loop(node.func, function)
 
     def _is_loop(self, node: ast.AST, function: Function) -> bool:
         named = isinstance(node, ast.Name | ast.Attribute) and function.module.dotted(node, function)
@@ -194,7 +206,7 @@ class Reach:
         pending = [function]
         seen = {function}
         for each in pending:
-            if any(self._is_loop(node, each) for node in each.nodes):
+            if any(self._calls_loop(node, each) for node in each.nodes):
                 return True
             for node in each.nodes:
                 called = set(self.called_by(node, each)) - seen if isinstance(node, ast.Call) else set()

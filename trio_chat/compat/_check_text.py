@@ -7,7 +7,7 @@ import ast
 from ._check_findings import Report
 from ._check_names import TAKES_SAME
 from ._check_natures import LISTS, Memory, Nature, Natures
-from ._check_program import Program
+from ._check_program import Maker, Program
 from ._check_reach import Reach
 from ._check_scopes import Class, Function
 
@@ -19,7 +19,7 @@ def check_text(program: Program, reach: Reach, report: Report) -> None:
             for one in module.all_classes:
                 _check_class(program, one, memory, report)
             for function in module.functions:
-                _Text(program, function, memory, report).check()
+                _Text(program, reach, function, memory, report).check()
 
 
 def uses_encoding(program: Program, one: Class) -> bool:
@@ -48,8 +48,9 @@ def _check_class(program: Program, one: Class, memory: Memory, report: Report) -
 class _Text:
     """The mistakes in one function."""
 
-    def __init__(self, program: Program, function: Function, memory: Memory, report: Report) -> None:
+    def __init__(self, program: Program, reach: Reach, function: Function, memory: Memory, report: Report) -> None:
         self.program = program
+        self.reach = reach
         self.function = function
         self.report = report
         self.natures = Natures(program, function, memory)
@@ -98,22 +99,34 @@ class _Text:
         name = method.attr
         if name in ("push", "set_terminator"):
             last = self.natures.of(node.args[-1]) if node.args else None  # the first may be self
-            if last == "str" and (channel := self.channel(method)):
+            if last == "str" and self.is_asynchats(method):
                 if name == "push":
                     self.add(node, "TC701", "push() is given text")
-                elif not uses_encoding(self.program, channel):
+                elif not self.encodes(method):
                     self.add(node, "TC702", "the terminator is text")
         elif name in TAKES_SAME and (receiver := self.natures.of(method.value)) in LISTS:
             other: Nature = "str" if receiver == "bytes" else "bytes"
             if given == other or (name == "join" and given == LISTS[other]):
                 self.add(node, "TC703", f"{name}() of {receiver} is given {other}")
 
-    def channel(self, method: ast.Attribute) -> Class | None:
-        """The class of the channel whose method is called, if that is asynchat's, and not one in its place."""
-        receiver, owner = method.value, self.function.owner
-        if owner and self.function.module.dotted(receiver, self.function) == "asynchat.async_chat":
-            return owner
-        made = owner if self.function.is_self(receiver) else self.program.maker(receiver, self.function)
+    def is_asynchats(self, method: ast.Attribute) -> bool:
+        """Whether a method is that of a channel, and asynchat's own: not one that the program has in its place."""
+        receiver = method.value
+        if self.function.module.dotted(receiver, self.function) == "asynchat.async_chat":
+            return True
+        made = self.maker(receiver)
+        if made is None and not self.function.is_self(receiver):
+            elsewhere = self.function.module.dotted(receiver, self.function) is None
+            return elsewhere and self.reach.is_defined_nowhere(method.attr)
         if not isinstance(made, Class) or not self.program.is_channel(made):
-            return None
-        return None if any(method.attr in each.methods for each in self.program.family(made)) else made
+            return False
+        return not any(method.attr in each.methods for each in self.program.family(made))
+
+    def encodes(self, method: ast.Attribute) -> bool:
+        made = self.maker(method.value) or self.function.owner
+        if isinstance(made, Class) and self.program.is_channel(made):
+            return uses_encoding(self.program, made)
+        return any(uses_encoding(self.program, one) for one in self.function.module.all_classes)
+
+    def maker(self, receiver: ast.expr) -> Maker | None:
+        return self.function.owner if self.function.is_self(receiver) else self.program.maker(receiver, self.function)

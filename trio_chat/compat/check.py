@@ -7,6 +7,7 @@ program at once, or its directory: classes are followed from one to the other.
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 import textwrap
@@ -125,10 +126,12 @@ def _code(text: str) -> Kind:
 
 
 def _explained(kind: Kind) -> str:
-    return f"{kind.code} {kind.severity}: {kind.meaning}\n{textwrap.indent(textwrap.fill(kind.advice, 100), ' ' * 6)}"
+    advice = textwrap.fill(kind.advice, 110, initial_indent=" " * 6, subsequent_indent=" " * 6, break_on_hyphens=False)
+    return f"{kind.code} {kind.severity}: {kind.meaning}\n{advice}\n"
 
 
 if __name__ == "__main__":
+    gc.disable()  # it would look through all syntax trees again and again, and they are no garbage
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:

@@ -1,0 +1,172 @@
+"""The checker, on what runs where: callbacks that wait, threads and signal handlers that touch channels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from marked_programs import CHANNEL, check, method
+
+from trio_chat.compat._check_kinds import KINDS
+
+CASES = {
+    "sleeps": ("TC501", "import time\n" + method("▸time.sleep(1)")),
+    "sleeps by another name": ("TC501", "from time import sleep as nap\n" + method("▸nap(1)")),
+    "a local name": ("TC501", "import time\n" + method("time.sleep(1)", arguments="self, time=None")),
+    "sleeps elsewhere": ("TC501", "import time\n" + CHANNEL + "    def start(self): time.sleep(1)\ntime.sleep(1)"),
+    "by way of a method": ("TC501", "import time\n" + method("self.act()") + "\n    def act(self): ▸time.sleep(1)"),
+    "by way of a table": (
+        "TC501",
+        "import os\n" + method("{b'ls': self.act}[b'ls']()") + "\n    def act(self): ▸os.system('ls')",
+    ),
+    "by way of a name that is put together": (
+        "TC501",
+        "import os\n"
+        + method("getattr(self, 'do_%s' % name)()")
+        + "\n    def do_ls(self): ▸os.system('ls')\n    def ls(self): os.system('ls')",
+    ),
+    "by way of a function": ("TC501", "import time\ndef act(): ▸time.sleep(1)\n" + method("act()")),
+    "by way of a function in the callback": (
+        "TC501",
+        "import time\n" + method("def act():\n    ▸time.sleep(1)\nact()"),
+    ),
+    "by way of an instance": (
+        "TC501",
+        "import time\nclass Store:\n    def save(self): ▸time.sleep(1)\n"
+        + method("self.store = Store()", "__init__")
+        + "\n    def found_terminator(self): self.store.save()",
+    ),
+    "by way of the server": (
+        "TC501",
+        "import time\n"
+        + method("self.server.process(b'')")
+        + "\nclass Server(asyncore.dispatcher):\n    def handle_accept(self): ...\n"
+        + "    def process(self, x): ▸time.sleep(1)",
+    ),
+    "in a class of its family": (
+        "TC501",
+        "import time\n" + method("self.act()") + "\nclass Sub(Channel):\n    def act(self): ▸time.sleep(1)",
+    ),
+    "in the constructor of a connection": ("TC501", "import socket\n" + method("▸socket.getfqdn()", "__init__")),
+    "in the constructor of a client": (
+        "TC501",
+        "import socket\n" + method("self.create_socket()\nsocket.getfqdn()", "__init__"),
+    ),
+    "in more()": ("TC501", CHANNEL + "    pass\nimport time\nclass P:\n    def more(self): ▸time.sleep(1)"),
+    "given to a thread": (
+        "TC501",
+        "import threading, time\n"
+        + method("threading.Thread(target=self.work).start()\nself.spawn(target=self.work)")
+        + "\n    def work(self): time.sleep(1)",
+    ),
+    "programs": (
+        "TC501",
+        "import subprocess\n"
+        + method("▸subprocess.run([])\np = subprocess.Popen([])\n▸p.wait()\n▸subprocess.Popen([]).wait()"),
+    ),
+    "locks": (
+        "TC501",
+        "import threading\n"
+        + method("self.l = threading.Lock()", "__init__")
+        + "\n    def found_terminator(self):\n        ▸self.l.acquire()\n"
+        + "        self.l.acquire(False)\n        with ▸self.l: ...",
+    ),
+    "locks from elsewhere": ("TC501", method("▸self.server.lock.acquire()\nself.server.lock.acquire(blocking=False)")),
+    "queues": (
+        "TC501",
+        "import queue\nq = queue.Queue()\n"
+        + method("▸q.get()\nq.get(block=False)\nq.get_nowait()\n▸self.job_queue.get()"),
+    ),
+    "dictionaries": ("TC501", method("self.job_queue.get('x')\nself.jobs.get()\n{}.get(1)")),
+    "mail": ("TC501", "import smtplib\n" + method("s = smtplib.SMTP()\n▸s.connect('x')\nt = ▸smtplib.SMTP('x')")),
+    "a select": ("TC501", "import select\n" + method("▸select.select([], [], [])")),
+    "the web": (
+        "TC501",
+        "import urllib.request, requests\n" + method("▸urllib.request.urlopen('')\n▸requests.get('')"),
+    ),
+    "pushes in a thread": (
+        "TC502",
+        "import threading\n"
+        + method("threading.Thread(target=self.work).start()")
+        + "\n    def work(self): ▸self.push(b'')",
+    ),
+    "pushes in a thread by way of a callback's method": (
+        "TC502",
+        "import threading\n"
+        + method("self.write(b'')\nthreading.Thread(None, self.work).start()")
+        + "\n    def work(self): ▸self.write(b'')\n    def write(self, data): self.push(data)",
+    ),
+    "pushes in a thread by way of its own": (
+        "TC502",
+        "import threading\n"
+        + method("threading.Timer(1, self.work).start()")
+        + "\n    def work(self): self.write()\n    def write(self): ▸self.push(b'')",
+    ),
+    "a channel from outside": (
+        "TC502",
+        CHANNEL
+        + "    def tell(self): self.push(b'')\nimport _thread\nchannel = Channel()\n"
+        + "def work(): ▸channel.tell()\n_thread.start_new_thread(work, ())",
+    ),
+    "a subclass of Thread": (
+        "TC502",
+        CHANNEL
+        + "    pass\nfrom threading import Thread\nclass Worker(Thread):\n"
+        + "    def __init__(self): self.channel = Channel()\n    def run(self): ▸self.channel.close()",
+    ),
+    "a pool": ("TC502", CHANNEL + "    pass\ndef go(pool, channel): pool.submit(▸channel.push, b'')"),
+    "a lambda": ("TC502", "import threading\n" + method("threading.Thread(target=lambda: ▸self.push(b''))")),
+    "a partial": (
+        "TC502",
+        "import threading, functools\n"
+        + method("threading.Thread(target=functools.partial(self.work, 1))")
+        + "\n    def work(self, n): ▸self.close_when_done()",
+    ),
+    "a thread that minds its own business": (
+        "TC502",
+        CHANNEL
+        + "    pass\nimport threading\nclass Stack:\n    def push(self, x): ...\n    def close(self): ...\n"
+        + "def work(file, sock):\n    Stack().push(1)\n    file.close()\n    sock.send(b'')\n"
+        + "threading.Thread(target=work)",
+    ),
+    "a thread that hands it over": (
+        "TC502",
+        "import threading, trio\n"
+        + method("threading.Thread(target=self.work).start()")
+        + "\n    def work(self): trio.from_thread.run_sync(self.push, b'', trio_token=self.token)",
+    ),
+    "a loop in a thread": (
+        "TC502",
+        CHANNEL
+        + "    pass\nimport threading\nthreading.Thread(target=asyncore.loop).start()\n"
+        + "channel = Channel()\n▸channel.push(b'')\ndef own():\n    asyncore.loop()\n    channel.close()",
+    ),
+    "a loop that is not in a thread": (
+        "TC502",
+        CHANNEL + "    pass\nasyncore.loop()\nchannel = Channel()\nchannel.push(b'')",
+    ),
+    "forks": ("TC503", CHANNEL + "    pass\nimport os\n▸os.fork()"),
+    "a signal handler": (
+        "TC504",
+        CHANNEL
+        + "    pass\nimport signal\ndef stop(number, frame): asyncore.close_all()\n"
+        + "channel = Channel()\n▸signal.signal(1, stop)\n▸signal.signal(2, lambda *args: channel.close())",
+    ),
+    "a harmless signal handler": (
+        "TC504",
+        CHANNEL
+        + "    pass\nimport signal\ndef stop(number, frame): print()\n"
+        + "signal.signal(1, stop)\nsignal.signal(2, signal.SIG_IGN)",
+    ),
+    "reads a file": ("TC505", method("with open('x') as file: ▸file.read()\nstream = self.stream\nstream.read()")),
+    "reads a file elsewhere": ("TC505", CHANNEL + "    pass\nopen('x').read()"),
+}
+
+
+@pytest.mark.parametrize(("code", "source"), CASES.values(), ids=CASES.keys())
+def test_found_where_it_stands(code: str, source: str, tmp_path: Path) -> None:
+    check(code, source, tmp_path)
+
+
+def test_every_code_has_a_case_that_finds_it() -> None:
+    assert {code for code, source in CASES.values() if "▸" in source} == {code for code in KINDS if code[:3] == "TC5"}
