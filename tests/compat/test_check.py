@@ -100,6 +100,24 @@ CASES = {
         + "\n    def found_terminator(self): self.push('ok')",
     ),
     "pushes text from outside": ("TC701", CHANNEL + "    pass\ndef greet(session): ▸session.push('hello')"),
+    "pushes what it was given as text": (
+        "TC701",
+        CHANNEL
+        + "    def tell(self, line): ▸self.push(line)\n"
+        + "    def found_terminator(self): self.tell('ok'); self.tell('no' + '!')",
+    ),
+    "pushes what it was given": (
+        "TC701",
+        CHANNEL
+        + "    def tell(self, line): self.push(line)\n"
+        + "    def found_terminator(self): self.tell('ok'); self.tell(self.x)",
+    ),
+    "pushes what it has looked at": (
+        "TC701",
+        CHANNEL
+        + "    def tell(self, line):\n        if not isinstance(line, str): self.push(line)\n"
+        + "    def found_terminator(self): self.tell('ok')",
+    ),
     "another's push": (
         "TC701",
         CHANNEL + "    pass\nclass Stack:\n    def push(self, item): ...\ndef greet(stack): stack.push('hello')",

@@ -168,20 +168,25 @@ def test_standard_input() -> None:
         (b"x = " + b"-" * 50000 + b"1", 1, "TC903", "nested too deeply"),
     ],
 )
-def test_what_is_no_python_3(source: bytes, line: int, code: str, said: str, tmp_path: Path) -> None:
+def test_what_is_no_python_3(
+    source: bytes, line: int, code: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "old.py"
     path.write_bytes(source)
-    done = run(path)
+    assert main([str(path)]) == 2
+    printed = capsys.readouterr()
+    assert printed.out.startswith(f"{path}:{line}:")
+    assert f" {code} " in printed.out
+    assert said in printed.out
+    assert printed.out.endswith("Nothing found in 0 files. 1 file could not be checked.\n")
+    assert printed.err == ""
+
+
+def test_the_conversion_is_named_and_there_is_no_traceback() -> None:
+    done = run("-", stdin="print 'x'")
     assert done.returncode == 2
-    assert done.stdout.decode().startswith(f"{path}:{line}:")
-    assert f" {code} " in done.stdout.decode()
-    assert said in done.stdout.decode()
-    assert done.stdout.endswith(b"Nothing found in 0 files. 1 file could not be checked.\n")
+    assert b"2to3 -w FILE" in done.stdout
     assert done.stderr == b""
-
-
-def test_the_conversion_is_named(tmp_path: Path) -> None:
-    assert b"2to3 -w FILE" in run("-", stdin="print 'x'").stdout
 
 
 @pytest.mark.parametrize(
@@ -204,12 +209,12 @@ def test_encodings_and_line_ends(source: str, tmp_path: Path) -> None:
     assert "self.push(" in findings[-1].source
 
 
-def test_missing_files_do_not_keep_others_from_being_checked(program: Path) -> None:
-    done = run("missing.py", program)
-    assert done.returncode == 2
-    assert b"missing.py:1:1: TC902 cannot be read: No such file or directory\n" in done.stdout
-    assert b"TC701" in done.stdout
-    assert b"1 error in 1 file. 1 file could not be checked." in done.stdout
+def test_missing_files_do_not_keep_others_from_being_checked(program: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["missing.py", str(program)]) == 2
+    printed = capsys.readouterr().out
+    assert "missing.py:1:1: TC902 cannot be read: No such file or directory\n" in printed
+    assert "TC701" in printed
+    assert "1 error in 1 file. 1 file could not be checked." in printed
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
@@ -219,10 +224,10 @@ def test_files_that_must_not_be_read(program: Path) -> None:
 
 
 def test_deep_expressions_that_can_be_parsed(tmp_path: Path) -> None:
-    deep = HAZARD.replace("'text'", " + ".join(["'x'"] * 900))
+    deep = HAZARD.replace("'text'", " + ".join(["'x'"] * 1500))
     findings, _ = check_files([write_one(tmp_path, "deep.py", deep), write_one(tmp_path, "plain.py", HAZARD)])
     assert {finding.code for finding in findings if finding.path.endswith("plain.py")} == {"TC209", "TC701"}
-    assert {finding.code for finding in findings if finding.path.endswith("deep.py")} & {"TC701", "TC903"}
+    assert {finding.code for finding in findings if finding.path.endswith("deep.py")} >= {"TC903"}
 
 
 def write_one(folder: Path, name: str, source: str) -> str:

@@ -25,6 +25,26 @@ CASES = {
         + method("getattr(self, 'do_%s' % name)()")
         + "\n    def do_ls(self): ▸os.system('ls')\n    def ls(self): os.system('ls')",
     ),
+    "by way of names that are put together otherwise": (
+        "TC501",
+        "import os\n"
+        + method("getattr(self, f'do_{name}')(); getattr(self, 'on_{}'.format(name))()")
+        + "\n    def do_ls(self): ▸os.system('ls')\n    def on_ls(self): ▸os.system('ls')",
+    ),
+    "by way of the base class": (
+        "TC501",
+        "import os\n"
+        + method("super().act()")
+        + "\n    def act(self): ▸os.system('ls')\nclass Sub(Channel):\n    def found_terminator(self): super().act()",
+    ),
+    "by way of a class's method": (
+        "TC501",
+        "import os\nclass Tool:\n    def act(self): ▸os.system('ls')\n" + method("Tool.act(None)"),
+    ),
+    "by way of a constructor": (
+        "TC501",
+        "import os\nclass Tool:\n    def __init__(self): ▸os.system('ls')\n" + method("Tool()"),
+    ),
     "by way of a function": ("TC501", "import time\ndef act(): ▸time.sleep(1)\n" + method("act()")),
     "by way of a function in the callback": (
         "TC501",
@@ -158,6 +178,7 @@ CASES = {
         + "    pass\nimport signal\ndef stop(number, frame): print()\n"
         + "signal.signal(1, stop)\nsignal.signal(2, signal.SIG_IGN)",
     ),
+    "reads a path": ("TC505", method("▸self.path.read_text()")),
     "reads a file": ("TC505", method("with open('x') as file: ▸file.read()\nstream = self.stream\nstream.read()")),
     "reads a file elsewhere": ("TC505", CHANNEL + "    pass\nopen('x').read()"),
 }

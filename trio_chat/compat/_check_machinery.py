@@ -193,7 +193,7 @@ class _Machinery:
             if name not in SOCKET_METHODS or (name == "setblocking" and not is_false(node.args)):
                 self.add(node, "TC301", f"{name}() of a channel's socket")
         elif self.is_attribute(receiver, "producer_fifo"):
-            if name in FIFO_METHODS or (name == "pop" and not node.args):
+            if name in FIFO_METHODS:
                 self.fifos.add(receiver)
                 self.add(node, "TC402", f"{name}() of producer_fifo, which is a deque")
         elif self.is_old_method(node.func):

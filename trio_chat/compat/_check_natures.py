@@ -104,23 +104,38 @@ class Natures:
         return known.get(key)
 
     def _all_assigned(self, name: str, function: Function) -> Nature:
-        received = self._is_received(name, function)
-        if name in function.parameters and not received:
-            return None
+        natures: set[Nature] = set()
+        if self._is_received(name, function):
+            natures.add("bytes")
+        elif name in function.parameters:
+            natures = self._given(function.parameters.index(name), name, function)
+            if natures != {"str"}:
+                return None
         values = [value for target, value in assignments(function) if getattr(target, "id", None) == name]
         added_to = {node.target for node in function.nodes if isinstance(node, ast.AugAssign)}
         stores = [node for node in function.nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
         if len(values) != sum(node.id == name and node not in added_to for node in stores):
             return None  # a loop variable and the like
-        natures = {self._in(function).of(value) for value in values}
-        if received:
-            natures.add("bytes")
+        natures.update(self._in(function).of(value) for value in values)
         return natures.pop() if len(natures) == 1 else None
 
     def _is_received(self, name: str, function: Function) -> bool:
         """Whether it is the data that collect_incoming_data is given."""
         is_callback = function.is_method and function.name == "collect_incoming_data"
         return is_callback and function.parameters[1:2] == [name] and self.program.is_channel(function.owner)
+
+    def _given(self, place: int, name: str, function: Function) -> set[Nature]:
+        """What a method is given in the calls by other methods of its family, if it does not ask what it was."""
+        if not function.is_method or function.owner is None or any(_asks(node, name) for node in function.nodes):
+            return {None}
+        natures: set[Nature] = set()
+        for method in self._methods(function.owner):
+            for node in method.nodes:
+                match node:
+                    case ast.Call(func=ast.Attribute() as called) if _is_own(called, function.name, method):
+                        given = node.args[place - 1 : place]
+                        natures.add(self._in(method).of(given[0]) if given else None)
+        return natures
 
     # ------------------------------------------------------------------ attributes
 
@@ -165,3 +180,11 @@ def _sum(left: Nature, right: Nature) -> Nature:
 
 def _is_own(node: ast.AST, name: str, method: Function) -> bool:
     return isinstance(node, ast.Attribute) and node.attr == name and method.is_self(node.value)
+
+
+def _asks(node: ast.AST, name: str) -> bool:
+    """Whether it is isinstance(name, …)."""
+    match node:
+        case ast.Call(func=ast.Name(id="isinstance"), args=[ast.Name(id=asked), *_]):
+            return asked == name
+    return False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -197,8 +196,3 @@ class Module:
                 return None
             base = node.id
         return canonical(".".join([base, *reversed(names)]))
-
-
-def walk_functions(modules: list[Module]) -> Iterator[Function]:
-    for module in modules:
-        yield from module.functions

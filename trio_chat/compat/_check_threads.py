@@ -8,7 +8,7 @@ from ._check_findings import Report
 from ._check_names import CHANNEL_METHODS, TELLING_METHODS
 from ._check_program import OLD_BASES, Program
 from ._check_reach import Code, Entry, Reach, function_of, nodes_of
-from ._check_scopes import Class, Function
+from ._check_scopes import Class, Function, Module
 
 
 def check_threads(program: Program, reach: Reach, report: Report) -> None:
@@ -19,8 +19,9 @@ def check_threads(program: Program, reach: Reach, report: Report) -> None:
     loops = [entry for entry in reach.entries if entry.runs_loop]
     for module in program.modules:
         for function in module.functions if program.uses_asynchat(module) else ():
-            if loops:
-                threads.check_other_thread(function, loops[0])
+            for loop in loops:
+                if module in threads.linked(loop.starter.module):
+                    threads.check_other_thread(function, loop)
             for node in function.nodes:
                 if isinstance(node, ast.Call):
                     threads.check_call(node, function)
@@ -114,6 +115,11 @@ class _Threads:
         if made is None:
             return None
         return self.program.is_connection(made) if isinstance(made, Class) else made in OLD_BASES
+
+    def linked(self, module: Module) -> set[Module | None]:
+        """A module, and those that it imports or imports from."""
+        dotted = set(module.names.values()) | {name.rpartition(".")[0] for name in module.names.values()}
+        return {module, *(self.program.module(name) for name in dotted if name)}
 
     def check_other_thread(self, function: Function, loop: Entry) -> None:
         """Of a program whose loop runs in a thread: what touches channels outside of that."""

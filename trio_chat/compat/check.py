@@ -140,4 +140,6 @@ if __name__ == "__main__":
     except BrokenPipeError:  # as by: … | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1
+    except KeyboardInterrupt:
+        status = 130
     sys.exit(status)
