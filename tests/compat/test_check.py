@@ -51,28 +51,28 @@ CASES = {
     "a loop of its own": ("TC201", CHANNEL + "    def loop(self): ...\nloop = print\nloop()"),
     "polls": ("TC201", "import asyncore\nwhile True: ▸asyncore.poll(1)"),
     "the map": ("TC202", CHANNEL + "    pass\nprint(▸asyncore.socket_map)"),
-    "closes all": ("TC204", CHANNEL + "    pass\n▸asyncore.close_all()"),
-    "ExitNow": ("TC205", method("raise ▸asyncore.ExitNow")),
-    "compact_traceback": ("TC206", method("▸asyncore.compact_traceback()")),
-    "error numbers": ("TC207", method("return ▸asyncore.EWOULDBLOCK")),
-    "a dispatcher's method in a channel": ("TC207", method("▸asyncore.dispatcher.close(self)", "close")),
+    "closes all": ("TC203", CHANNEL + "    pass\n▸asyncore.close_all()"),
+    "ExitNow": ("TC204", method("raise ▸asyncore.ExitNow")),
+    "compact_traceback": ("TC205", method("▸asyncore.compact_traceback()")),
+    "error numbers": ("TC206", method("return ▸asyncore.EWOULDBLOCK")),
+    "a dispatcher's method in a channel": ("TC206", method("▸asyncore.dispatcher.close(self)", "close")),
     "a dispatcher's method in a server": (
-        "TC207",
+        "TC206",
         SERVER + "    def __init__(self): asyncore.dispatcher.__init__(self)",
     ),
-    "imports asyncore": ("TC208", "▸import asyncore"),
-    "imports asynchat": ("TC209", "▸from asynchat import async_chat"),
-    "imports ours": ("TC209", "from trio_chat.compat import asynchat\nclass C(asynchat.async_chat): ..."),
+    "imports asyncore": ("TC207", "▸import asyncore"),
+    "imports asynchat": ("TC208", "▸from asynchat import async_chat"),
+    "imports ours": ("TC208", "from trio_chat.compat import asynchat\nclass C(asynchat.async_chat): ..."),
     "an unknown method of the socket": ("TC301", method("▸self.socket.settimeout(3)\nself.socket.setsockopt(1, 2, 3)")),
     "blocking": ("TC301", method("▸self.socket.setblocking(True)\nself.socket.setblocking(False)")),
     "another object's socket": ("TC301", method("self.other.socket.settimeout(3)")),
-    "a select": ("TC303", CHANNEL + "    pass\nimport select\n▸select.select([], [], [])"),
-    "TLS": ("TC304", "import ssl\n" + method("self.tls = ▸ssl.wrap_socket(self.socket)")),
+    "a select": ("TC302", CHANNEL + "    pass\nimport select\n▸select.select([], [], [])"),
+    "TLS": ("TC303", "import ssl\n" + method("self.tls = ▸ssl.wrap_socket(self.socket)")),
     "TLS by a context": (
-        "TC304",
+        "TC303",
         method("self.tls = ▸self.context.wrap_socket(self.socket)\n▸self.tls.do_handshake()"),
     ),
-    "TLS elsewhere": ("TC304", CHANNEL + "    pass\ndef connect(context, sock): return context.wrap_socket(sock)"),
+    "TLS elsewhere": ("TC303", CHANNEL + "    pass\ndef connect(context, sock): return context.wrap_socket(sock)"),
     "attributes of Python 2": ("TC401", method("▸self.ac_out_buffer\n▸self.fifo.push(b'')")),
     "a fifo of its own": (
         "TC401",
@@ -246,7 +246,7 @@ def test_a_program_that_has_nothing_to_do_with_asynchat_is_clean(tmp_path: Path)
 
 def test_a_code_is_named_once_per_line_and_in_order(tmp_path: Path) -> None:
     source = method("self.push('a'); self.push('b'); asyncore.close_all(); asyncore.close_all()")
-    assert [found for found in find(source, tmp_path) if found[1] == 4] == [("TC701", 4, 9), ("TC204", 4, 41)]
+    assert [found for found in find(source, tmp_path) if found[1] == 4] == [("TC701", 4, 9), ("TC203", 4, 41)]
 
 
 def test_columns_count_characters(tmp_path: Path) -> None:
@@ -257,11 +257,11 @@ def test_columns_count_characters(tmp_path: Path) -> None:
     ("comment", "codes"),
     [
         ("# trio-chat: ignore", []),
-        ("# trio-chat: ignore[TC701]", ["TC204"]),
-        ("# fine  #Trio-Chat:Ignore[ TC204 , tc701 ]", []),
-        ("# trio-chat: ignore[TC702]", ["TC701", "TC204"]),
-        ("# trio-chat is to ignore this", ["TC701", "TC204"]),
-        ("; '# trio-chat: ignore'", ["TC701", "TC204"]),
+        ("# trio-chat: ignore[TC701]", ["TC203"]),
+        ("# fine  #Trio-Chat:Ignore[ TC203 , tc701 ]", []),
+        ("# trio-chat: ignore[TC702]", ["TC701", "TC203"]),
+        ("# trio-chat is to ignore this", ["TC701", "TC203"]),
+        ("; '# trio-chat: ignore'", ["TC701", "TC203"]),
     ],
 )
 def test_comments_suppress(comment: str, codes: list[str], tmp_path: Path) -> None:

@@ -143,7 +143,7 @@ def test_directories_are_searched(tmp_path: Path) -> None:
 
 def test_a_file_is_checked_once(program: Path) -> None:
     findings, files = check_files([str(program), str(program.parent), f"{program.parent}/./program.py"])
-    assert (files, [finding.code for finding in findings]) == (1, ["TC209", "TC701"])
+    assert (files, [finding.code for finding in findings]) == (1, ["TC208", "TC701"])
 
 
 def test_standard_input() -> None:
@@ -226,7 +226,7 @@ def test_files_that_must_not_be_read(program: Path) -> None:
 def test_deep_expressions_that_can_be_parsed(tmp_path: Path) -> None:
     deep = HAZARD.replace("'text'", " + ".join(["'x'"] * 1500))
     findings, _ = check_files([write_one(tmp_path, "deep.py", deep), write_one(tmp_path, "plain.py", HAZARD)])
-    assert {finding.code for finding in findings if finding.path.endswith("plain.py")} == {"TC209", "TC701"}
+    assert {finding.code for finding in findings if finding.path.endswith("plain.py")} == {"TC208", "TC701"}
     assert {finding.code for finding in findings if finding.path.endswith("deep.py")} >= {"TC903"}
 
 
@@ -288,12 +288,12 @@ def test_clean_programs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
 @pytest.mark.parametrize(
     ("options", "codes", "status"),
     [
-        (["--notes"], ["TC209", "TC701"], 1),
-        (["--select", "TC2"], ["TC209"], 0),
+        (["--notes"], ["TC208", "TC701"], 1),
+        (["--select", "TC2"], ["TC208"], 0),
         (["--select", "tc7,TC201"], ["TC701"], 1),
         (["--select", "TC5"], [], 0),
         (["--ignore", "TC70"], [], 0),
-        (["--notes", "--ignore", "TC701"], ["TC209"], 0),
+        (["--notes", "--ignore", "TC701"], ["TC208"], 0),
     ],
 )
 def test_selection(

@@ -81,31 +81,31 @@ _ALL = [
         "Keep a set of your own: add the channel in __init__, discard it in handle_close.",
     ),
     Kind(
-        "TC204",
+        "TC203",
         "error",
         "asyncore.close_all",
         "Cancel the nursery that serves, or set the event that serve_tcp was given as stop, for a graceful end.",
     ),
     Kind(
-        "TC205",
+        "TC204",
         "error",
         "asyncore.ExitNow, which nothing catches any more",
         "Cancel the nursery that serves, or set the event that serve_tcp was given as stop.",
     ),
     Kind(
-        "TC206",
+        "TC205",
         "error",
         "asyncore.compact_traceback",
         "traceback.format_exc(), or logging's exc_info=True, tell more.",
     ),
     Kind(
-        "TC207",
+        "TC206",
         "error",
         "another name of asyncore, which is not there any more",
         "Take numbers from errno, and call the methods of asynchat.async_chat instead of those of asyncore.dispatcher.",
     ),
-    Kind("TC208", "note", "imports asyncore", "Delete the import when nothing uses it any more."),
-    Kind("TC209", "note", "imports the old asynchat", "from trio_chat.compat import asynchat"),
+    Kind("TC207", "note", "imports asyncore", "Delete the import when nothing uses it any more."),
+    Kind("TC208", "note", "imports the old asynchat", "from trio_chat.compat import asynchat"),
     Kind(
         "TC301",
         "error",
@@ -114,13 +114,13 @@ _ALL = [
         "setblocking(False).",
     ),
     Kind(
-        "TC303",
+        "TC302",
         "warning",
         "a select of its own beside the loop",
         "Let a task wait for each of them: trio.lowlevel.wait_readable(sock), or a stream's receive_some.",
     ),
     Kind(
-        "TC304",
+        "TC303",
         "error",
         "TLS over the channel's own socket",
         "A server: serve_ssl_over_tcp(…). A client: await trio.open_ssl_over_tcp_stream(…). In the middle of a "

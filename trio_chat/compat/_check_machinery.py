@@ -50,7 +50,7 @@ def _check_imports(module: Module, report: Report) -> None:
         if base.startswith("trio_chat"):
             continue
         meant = {module.names.get(alias.asname or alias.name, alias.name) for alias in node.names}
-        for code, name in (("TC208", "asyncore"), ("TC209", "asynchat")):
+        for code, name in (("TC207", "asyncore"), ("TC208", "asynchat")):
             if any(each == name or each.startswith(f"{name}.") for each in meant):
                 report.add(module.source, node, code, f"the import of {name}")
 
@@ -133,16 +133,16 @@ class _Machinery:
         dotted = self.module.dotted(node, self.function) or ""
         old, _, name = dotted.partition(".")
         if dotted in SELECTS and self.function not in self.reach.callbacks:
-            self.add(node, "TC303", f"{dotted}() beside Trio's loop")
+            self.add(node, "TC302", f"{dotted}() beside Trio's loop")
         elif dotted == "ssl.wrap_socket":
-            self.add(node, "TC304", "ssl.wrap_socket(), which Python 3.12 has dropped")
+            self.add(node, "TC303", "ssl.wrap_socket(), which Python 3.12 has dropped")
         elif dotted == "asynchat.fifo":
             self.add(node, "TC403")
         elif old == "asyncore" and name and "." not in name:
             if name.startswith("dispatcher") and self.owner and not self.program.is_channel(self.owner):
                 return  # the class gets another base, or none
-            code = OF_ASYNCORE.get(name, "TC207")
-            self.add(node, code, f"asyncore.{name} is not there any more" if code == "TC207" else f"asyncore.{name}")
+            code = OF_ASYNCORE.get(name, "TC206")
+            self.add(node, code, f"asyncore.{name} is not there any more" if code == "TC206" else f"asyncore.{name}")
 
     # ------------------------------------------------------------------ attributes of channels
 
@@ -186,9 +186,9 @@ class _Machinery:
             return
         receiver, name = node.func.value, node.func.attr
         if self.owner and name == "wrap_socket" and self.module.dotted(node.func, self.function) != "ssl.wrap_socket":
-            self.add(node, "TC304", "wrap_socket() over the socket of a channel")
+            self.add(node, "TC303", "wrap_socket() over the socket of a channel")
         elif self.owner and name == "do_handshake":
-            self.add(node, "TC304", "do_handshake() in a channel")
+            self.add(node, "TC303", "do_handshake() in a channel")
         elif self.is_attribute(receiver, "socket"):
             if name not in SOCKET_METHODS or (name == "setblocking" and not is_false(node.args)):
                 self.add(node, "TC301", f"{name}() of a channel's socket")

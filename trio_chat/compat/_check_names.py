@@ -37,9 +37,9 @@ TELLING_METHODS = _words("push_with_producer close_when_done set_terminator disc
 OF_ASYNCORE = {
     **dict.fromkeys(_words("loop poll poll2 poll3 read write readwrite"), "TC201"),
     "socket_map": "TC202",
-    "close_all": "TC204",
-    "ExitNow": "TC205",
-    "compact_traceback": "TC206",
+    "close_all": "TC203",
+    "ExitNow": "TC204",
+    "compact_traceback": "TC205",
     "file_dispatcher": "TC106",
     "file_wrapper": "TC106",
 }

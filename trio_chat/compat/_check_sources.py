@@ -123,7 +123,8 @@ def _parse(text: str, lines: list[str]) -> ast.Module:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of strings with odd escapes; not our business, and once per file
-            return ast.parse(text)
+            # From 3.14 on Python takes `except OSError, exc:`, but as something else than Python 2 meant.
+            return ast.parse(text, feature_version=(3, 13))
     except SyntaxError as exc:
         if exc.msg.startswith("too many"):
             raise Unusable("TC903", f"cannot be checked: {exc.msg}", exc.lineno or 1) from None
