@@ -141,6 +141,18 @@ def test_directories_are_searched(tmp_path: Path) -> None:
     assert found_in(tmp_path) == [("a.py", 3, "TC701"), ("b/c/d.py", 3, "TC701")]
 
 
+def test_a_directory_without_python_files_is_a_mistake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path, {"notes.txt": HAZARD})
+    assert main([str(tmp_path)]) == 2
+    assert f"{tmp_path}:1:1: TC902 cannot be checked: there is no Python file in it\n" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_directories_that_must_not_be_read(tmp_path: Path) -> None:
+    (tmp_path / "secret").mkdir(mode=0)
+    assert main([str(tmp_path)]) == 2
+
+
 def test_a_file_is_checked_once(program: Path) -> None:
     findings, files = check_files([str(program), str(program.parent), f"{program.parent}/./program.py"])
     assert (files, [finding.code for finding in findings]) == (1, ["TC208", "TC701"])

@@ -30,15 +30,21 @@ _PYTHON_2 = re.compile(
 
 
 class Unusable(Exception):
-    """A file that cannot be checked: the code, and what is wrong at which place (from 1)."""
+    """A file that cannot be checked: the code, and what is wrong at which place (from 1).
 
-    def __init__(self, code: str, message: str, line: int = 1, column: int = 1, source: str = "") -> None:
+    `path` is there if it is a directory, or in one.
+    """
+
+    def __init__(
+        self, code: str, message: str, line: int = 1, column: int = 1, *, source: str = "", path: str = ""
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.line = line
         self.column = column
         self.source = source
+        self.path = path
 
 
 @dataclass(slots=True)
@@ -80,11 +86,17 @@ def python_files(paths: list[str]) -> Iterator[str | Unusable]:
 
 def _below(directory: str) -> Iterator[str | Unusable]:
     errors: list[OSError] = []
+    found = False
     for folder, names, files in os.walk(directory, onerror=errors.append):
         names[:] = sorted(name for name in names if not name.startswith(".") and name != "__pycache__")
-        yield from (os.path.join(folder, name) for name in sorted(files) if name.endswith(".py"))
+        for name in sorted(files):
+            if name.endswith(".py"):
+                found = True
+                yield os.path.join(folder, name)
     for error in errors:
-        yield Unusable("TC902", f"{error.filename}: {error.strerror}")
+        yield Unusable("TC902", f"cannot be read: {error.strerror}", path=error.filename)
+    if not found and not errors:
+        yield Unusable("TC902", "cannot be checked: there is no Python file in it", path=directory)
 
 
 def read_source(path: str) -> Source:
@@ -131,7 +143,7 @@ def _parse(text: str, lines: list[str]) -> ast.Module:
         line = exc.lineno or 1
         source = lines[line - 1].strip() if line <= len(lines) else ""
         language = "is Python 2" if _is_python_2(exc, lines) else "is not Python 3"
-        raise Unusable("TC901", f"{language}: {exc.msg}", line, exc.offset or 1, source) from None
+        raise Unusable("TC901", f"{language}: {exc.msg}", line, exc.offset or 1, source=source) from None
     except (RecursionError, MemoryError):
         raise Unusable("TC903", "cannot be checked: it is nested too deeply") from None
     except ValueError as exc:

@@ -55,7 +55,7 @@ def check_files(paths: Iterable[str]) -> tuple[list[Finding], int]:
     unusable: list[Finding] = []
     for path in python_files(list(paths)):
         if isinstance(path, Unusable):
-            unusable.append(_of_file(path.message.split(": ")[0], path))
+            unusable.append(_of_file(path.path, path))
             continue
         try:
             sources.append(read_source(path))
