@@ -98,10 +98,9 @@ class Store:
 
     def set(self, key: bytes, value: bytes, deadline: int | None = None) -> bytes:
         self.values[key] = value
+        self.deadlines.pop(key, None)
         if deadline is not None:
             self.deadlines[key] = deadline
-        elif self.deadlines:
-            self.deadlines.pop(key, None)
         return OK
 
     def remove(self, key: bytes) -> bytes | None:
@@ -115,9 +114,10 @@ class Store:
         return OK
 
     def expire(self, key: bytes, deadline: int) -> bool:
-        if self.get(key) is not None:
+        if existed := self.get(key) is not None:
             self.deadlines[key] = deadline
-        return key in self.values
+            self.get(key)  # that moment may have passed
+        return existed
 
     def keys(self, pattern: bytes) -> list[bytes]:
         """Redis's patterns are fnmatch's, except that "[^…]" negates and a backslash escapes."""

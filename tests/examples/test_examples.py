@@ -131,7 +131,7 @@ def test_http_server_finds_its_cookie_among_others(tmp_path: Path) -> None:
         assert "Visits: 1<" in httpx.get(server.url, headers={"Cookie": "session=made-up"}).text
 
 
-@pytest.mark.parametrize("name", ["echo_server.py", "chat_room.py", "http_server.py"])
+@pytest.mark.parametrize("name", ["echo_server.py", "chat_room.py", "kv_server.py", "http_server.py"])
 def test_a_port_that_is_taken_is_one_line(name: str, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])

@@ -1,0 +1,198 @@
+"""The key-value server in memory: the same answers however the bytes are split, its limits, and its clock."""
+
+from __future__ import annotations
+
+import tracemalloc
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+from bounded import converse, talk
+from processes import load
+from support import MemoryStream, receive_exactly, splits
+
+from trio_chat import AsyncChat
+
+kv_server = load("kv_server.py")
+MAX_BULK_BYTES = 1000
+
+
+def client(stream: trio.abc.Stream, store: Any = None) -> AsyncChat:
+    chat: AsyncChat = kv_server.Client(stream, store or kv_server.Store(), MAX_BULK_BYTES)
+    return chat
+
+
+async def answers_to(*chunks: bytes) -> bytes:
+    answers: bytes = (await converse(client, list(chunks)))[1]
+    return answers
+
+
+def command(*arguments: bytes) -> bytes:
+    return b"*%d\r\n" % len(arguments) + b"".join(b"$%d\r\n%b\r\n" % (len(a), a) for a in arguments)
+
+
+async def ask(peer: MemoryStream, line: bytes, answer: bytes) -> None:
+    await peer.send_all(line + b"\n")
+    assert await receive_exactly(peer, len(answer)) == answer
+
+
+async def test_one_stream_under_every_split(autojump_clock: trio.testing.MockClock) -> None:
+    sent = (
+        command(b"SET", b"a", b"1\r\n2") + b"get a\n" + command(b"get", b"a") + b"\r\nappend a ''\r\n*0\r\n*-1\r\n"
+        + command(b"MULTI") + b"INCR n\n" + command(b"EXEC") + command(b"FOO", b"") + b'ping "a b"\r\n'
+        + b"*1\r\n$x\r\nPING\n"
+    )  # fmt: skip
+    answers = (
+        b"+OK\r\n$4\r\n1\r\n2\r\n$4\r\n1\r\n2\r\n:4\r\n"
+        b"+OK\r\n+QUEUED\r\n*1\r\n:1\r\n-ERR unknown command 'FOO', with args beginning with: '' \r\n"
+        b"$3\r\na b\r\n-ERR Protocol error: invalid bulk length\r\n"
+    )
+    for chunks in splits(sent):
+        assert await answers_to(*chunks) == answers, chunks
+
+
+@pytest.mark.parametrize(
+    ("sent", "why"),
+    [
+        (b"*x\r\n", b"invalid multibulk length"),
+        (b"*1\n", b"invalid multibulk length"),
+        (b"*01\r\n", b"invalid multibulk length"),
+        (b"*1048577\r\n", b"invalid multibulk length"),
+        (b"*" + b"9" * 5000 + b"\r\n", b"invalid multibulk length"),
+        (b"*1\r\n:4\r\n", b"expected '$', got ':'"),
+        (b"*1\r\n\r\n", b"expected '$', got ' '"),
+        (b"*1\r\n$\r\n", b"invalid bulk length"),
+        (b"*1\r\n$-1\r\n", b"invalid bulk length"),
+        (b"*1\r\n$+4\r\n", b"invalid bulk length"),
+        (b"*1\r\n$1001\r\n", b"invalid bulk length"),
+        (b"*1\r\n$9223372036854775808\r\n", b"invalid bulk length"),
+        (b"*1\r\n$4\r\nPINGPING", b"expected a line end after an argument"),
+        (b'"', b"unbalanced quotes in request"),
+        (b"echo 'a'b", b"unbalanced quotes in request"),
+        (b"echo 'a\\'", b"unbalanced quotes in request"),
+    ],
+)
+async def test_what_is_no_command_is_answered_and_the_end(
+    sent: bytes, why: bytes, autojump_clock: trio.testing.MockClock
+) -> None:
+    assert await answers_to(sent + b"\nPING\n") == b"-ERR Protocol error: %b\r\n" % why
+
+
+@pytest.mark.parametrize(
+    ("start", "what"),
+    [(b"", b"inline request"), (b"*", b"mbulk count string"), (b"*1\r\n", b"bulk count string")],
+)
+async def test_a_line_that_is_too_long(start: bytes, what: bytes, autojump_clock: trio.testing.MockClock) -> None:
+    line = b"1" * (65537 - (start == b"*"))
+    for chunks in ([start + line], [start + line + b"\r\n"], [start + line[:40000], line[40000:]]):
+        assert await answers_to(*chunks) == b"-ERR Protocol error: too big %b\r\n" % what
+
+
+async def test_the_longest_line_and_the_longest_value(autojump_clock: trio.testing.MockClock) -> None:
+    word = b"x" * (65536 - len(b"strlen "))
+    assert await answers_to(b"strlen " + word + b"\n") == b":0\r\n"
+    value = b"x" * MAX_BULK_BYTES
+    assert await answers_to(command(b"ECHO", value)) == b"$1000\r\n%b\r\n" % value
+
+
+@pytest.mark.parametrize(
+    ("typed", "value"),
+    [
+        (b"a", b"a"),
+        (b'"a b"', b"a b"),
+        (b"'a b'", b"a b"),
+        (b"''", b""),
+        (b'a"b c"', b"ab c"),
+        (rb'"\x41\n\r\t\b\a\"\\\q\x4"', b'A\n\r\t\b\a"\\qx4'),
+        (rb"'\'\n'", rb"'\n"),
+        (rb"a\n", rb"a\n"),
+    ],
+)
+async def test_quotes(typed: bytes, value: bytes, autojump_clock: trio.testing.MockClock) -> None:
+    assert await answers_to(b" ECHO \t " + typed + b" \r\n") == b"$%d\r\n%b\r\n" % (len(value), value)
+
+
+async def test_a_long_value_in_tiny_pieces_takes_no_more_than_it_is_long() -> None:
+    _, server = trio.testing.memory_stream_pair()
+    chat = client(server)
+    pieces = [bytes([i % 256, i // 256]) for i in range(50_000)]
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for i in range(50_000):
+            chat.collect_incoming_data(bytes([i % 256, i // 256]))
+        assert tracemalloc.get_traced_memory()[0] - before < 2 * sum(map(len, pieces))
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.fixture
+def little_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kv_server, "MAX_COMMAND_BYTES", 1000)
+
+
+TOO_BIG = b"-ERR Protocol error: too big command, transaction or answer\r\n"
+
+
+@pytest.mark.usefixtures("little_room")
+@pytest.mark.parametrize(
+    ("sent", "answers"),
+    [
+        (b"*100\r\n" + b"$0\r\n\r\n" * 40, b""),
+        (b"MULTI\n" + b"PING\n" * 40, b"+OK\r\n" + b"+QUEUED\r\n" * 28),
+        (b"SET a %b\nMGET a a a a\n" % (b"x" * 500), b"+OK\r\n"),
+        (b"SET a %b\nMULTI\n%bEXEC\n" % (b"x" * 500, b"GET a\n" * 3), b"+OK\r\n" * 2 + b"+QUEUED\r\n" * 3),
+    ],
+)
+async def test_commands_transactions_and_answers_are_bounded(
+    sent: bytes, answers: bytes, autojump_clock: trio.testing.MockClock
+) -> None:
+    assert await answers_to(sent) == answers + TOO_BIG
+
+
+@pytest.mark.usefixtures("little_room")
+async def test_what_was_answered_leaves_room_for_the_next(autojump_clock: trio.testing.MockClock) -> None:
+    sent = command(b"SET", b"a", b"x" * 900) + (b"MULTI\n" + command(b"GET", b"a") + b"DISCARD\n") * 5
+    assert await answers_to(sent) == b"+OK\r\n" + b"+OK\r\n+QUEUED\r\n+OK\r\n" * 5
+
+
+async def test_keys_expire(autojump_clock: trio.testing.MockClock) -> None:
+    async with talk(client) as (_, peer):
+        await ask(peer, b"set a 1 px 1500", b"+OK\r\n")
+        await ask(peer, b"pttl a", b":1500\r\n")
+        await ask(peer, b"ttl a", b":2\r\n")
+        await trio.sleep(1.499)
+        await ask(peer, b"get a", b"$1\r\n1\r\n")
+        await trio.sleep(0.001)
+        for line, answer in [
+            (b"get a", b"$-1"), (b"exists a", b":0"), (b"ttl a", b":-2"), (b"keys *", b"*0"), (b"incr a", b":1"),
+            (b"ttl a", b":-1"), (b"expire a 10", b":1"), (b"incr a", b":2"), (b"ttl a", b":10"), (b"set a 1", b"+OK"),
+            (b"ttl a", b":-1"), (b"set a 1 ex 5", b"+OK"), (b"set a 2 keepttl", b"+OK"), (b"ttl a", b":5"),
+            (b"persist a", b":1"), (b"persist a", b":0"), (b"pexpire a 0", b":1"), (b"exists a", b":0"),
+            (b"expire a 5", b":0"), (b"set a 1 ex 1", b"+OK"),
+        ]:  # fmt: skip
+            await ask(peer, line, answer + b"\r\n")
+        await trio.sleep(1)
+        await ask(peer, b"set a 1 keepttl", b"+OK\r\n")
+        await ask(peer, b"ttl a", b":-1\r\n")
+
+
+async def test_what_nobody_asks_for_is_swept_out_little_by_little(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    store = kv_server.Store()
+    nursery.start_soon(store.sweep)
+    async with talk(lambda stream: client(stream, store)) as (_, peer):
+        keys = b"".join(b"set %d x ex 1\n" % number for number in range(2500))
+        await ask(peer, b"set stays 1\n" + keys, b"+OK\r\n" * 2501)
+        await trio.sleep(1)
+        sizes = [2501]
+        while sizes[-1] > 1:
+            await trio.sleep(kv_server.SWEEP_SECONDS)
+            sizes.append(len(store.values))
+        assert max(earlier - later for earlier, later in pairwise(sizes)) == kv_server.SWEEP_KEYS
+        assert store.values == {b"stays": b"1"}
+        assert store.deadlines == {}
+    nursery.cancel_scope.cancel()
