@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from benchmarks import bars, results, tables, wrk
+from benchmarks import bars, kv, results, tables, wrk
 from benchmarks.bars import Bar
 from benchmarks.measure import Figure, rotated, sample
 from benchmarks.results import Results, Sample, Spread
@@ -71,6 +71,16 @@ def test_units_of_latency(text: str, seconds: float) -> None:
 def test_a_load_that_went_wrong_gives_no_figure(output: str, why: str) -> None:
     with pytest.raises(wrk.LoadFailed, match=why):
         wrk.parse(output)
+
+
+def test_redis_benchmark_is_read() -> None:
+    output = (
+        '"test","rps","avg_latency_ms","min_latency_ms","p50_latency_ms","p95_latency_ms","p99_latency_ms",'
+        '"max_latency_ms"\n"SET","19230.77","0.03","0.02","0.032","0.04","1.055","2.1"\n'
+    )
+    assert kv.parse(output, 5000) == pytest.approx((5000, 19230.77, 32e-6, 1055e-6))
+    with pytest.raises(wrk.LoadFailed, match="nothing of requests"):
+        kv.parse("Error from server", 5000)
 
 
 def test_ratios_are_of_figures_of_one_round() -> None:

@@ -17,13 +17,14 @@ from .http_head import HTTP_HEAD
 from .http_load import HTTP, SETUP
 from .idle import IDLE
 from .import_time import IMPORT
+from .kv import KV
 from .processes import PROCESSES
 from .results import Results
 from .scaling import SCALING
 
 BENCHMARKS = {
     benchmark.name: benchmark
-    for benchmark in (FRAMING, GROWTH, SCALING, HTTP_HEAD, HTTP, SETUP, IDLE, IMPORT, PROCESSES)
+    for benchmark in (FRAMING, GROWTH, SCALING, HTTP_HEAD, HTTP, SETUP, IDLE, IMPORT, PROCESSES, KV)
 }
 _HERE = Path(__file__).parent
 WHOLE = _HERE / "results"

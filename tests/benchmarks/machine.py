@@ -29,6 +29,7 @@ def about(arguments: Sequence[str]) -> dict[str, Any]:
         "system": f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "wrk": _first_line("wrk", "-v").split(" Copyright")[0],
+        "redis": _first_line("redis-server", "--version").split(" sha=")[0],
         "versions": {name: version for name in DISTRIBUTIONS if (version := _version(name))},
     }
 
