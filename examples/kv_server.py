@@ -1,6 +1,6 @@
 """A key-value server for Redis's clients: it speaks their protocol, RESP2, and keeps strings in memory.
 
-Try it with: redis-cli -p 6380, or by hand with: nc localhost 6380
+Try it with redis-cli -p 6380, redis.Redis(port=6380, protocol=2), or by hand: nc localhost 6380
 """
 
 import argparse
@@ -18,13 +18,13 @@ ARGUMENT_BYTES = 64  # what one takes in memory besides its own bytes, at the mo
 MAX_COMMAND_BYTES = 64 * 1024 * 1024  # of a command or transaction with its answers, besides one value of full length
 SWEEP_KEYS, SWEEP_SECONDS = 1000, 0.1  # so many keys are looked at in one go, so often
 MILLISECONDS = {b"EX": 1000, b"PX": 1}
+SETTINGS = {b"save": b"", b"appendonly": b"no"}  # redis-benchmark wants to know
 
 OK, NIL = b"+OK\r\n", b"$-1\r\n"
 NOT_AN_INTEGER = b"ERR value is not an integer or out of range"
 WRONG_NUMBER = b"ERR wrong number of arguments for '%b' command"
 SYNTAX, NO_PROTOCOL = b"ERR syntax error", b"NOPROTO unsupported protocol version"
 UNKNOWN = b"ERR unknown command '%b', with args beginning with: %b"
-
 INTEGER = re.compile(rb"0|-?[1-9][0-9]{0,18}")
 # A word that somebody types: plain, quoted, or plain with a quoted end.
 WORD = rb"""(?!\Z)([^\s"']*)(?:"((?:\\.|[^"\\])*+)"|'((?:\\'|[^'])*+)')?(?:\s+|\Z)"""
@@ -38,7 +38,7 @@ class ProtocolError(Exception):
 
 
 class Refused(Exception):
-    """A command is not done; why, in Redis's words."""
+    """Why a command is not done, in Redis's words."""
 
 
 def integer(text: bytes, otherwise: type[Exception] = Refused, why: bytes = NOT_AN_INTEGER) -> int:
@@ -120,7 +120,7 @@ class Store:
         return existed
 
     def keys(self, pattern: bytes) -> list[bytes]:
-        """Redis's patterns are fnmatch's, except that "[^…]" negates and a backslash escapes."""
+        """Redis's patterns are fnmatch's, but for "[^…]", which negates, and the backslash, which escapes."""
         if len(pattern) > 1000:
             raise Refused(b"ERR the pattern is too long")
         as_fnmatch = re.sub(rb"\\([*?[])|\\(.)|\[\^", lambda m: b"[%b]" % m[1] if m[1] else m[2] or b"[!", pattern)
@@ -330,7 +330,7 @@ COMMANDS: dict[bytes, tuple[int, int, Callable[..., bytes]]] = {
     b"HELLO": (1, MANY, lambda c, v=b"2", *_: c.many([b"proto", b"2"]) if v == b"2" else error(NO_PROTOCOL)),
     b"ECHO": (2, 2, lambda c, message: bulk(message)), b"COMMAND": (1, MANY, lambda c, *_: array([])),
     b"CLIENT": (2, MANY, lambda c, word, *_: OK if word.upper() in (b"SETNAME", b"SETINFO") else error(SYNTAX)),
-    b"CONFIG": (3, 3, lambda c, get, name: c.many([name, b"no" if name == b"appendonly" else b""])),
+    b"CONFIG": (3, 3, lambda c, get, name: c.many([name, SETTINGS[name]] if name in SETTINGS else [])),
     b"INFO": (1, MANY, lambda c, *_: bulk(b"redis_version:7.0.0\r\ndb0:keys=%d\r\n" % len(c.store.values))),
     b"DBSIZE": (1, 1, lambda c: number(len(c.store.values))), b"QUIT": (1, MANY, lambda c, *_: c.finish(OK)),
     b"FLUSHALL": (1, 1, lambda c: c.store.clear()), b"FLUSHDB": (1, 1, lambda c: c.store.clear()),
