@@ -17,7 +17,7 @@ MANY = 1024 * 1024  # arguments, at the most
 ARGUMENT_BYTES = 64  # what one takes in memory besides its own bytes, at the most
 MAX_COMMAND_BYTES = 64 * 1024 * 1024  # of a command or transaction with its answers, besides one value of full length
 SWEEP_KEYS, SWEEP_SECONDS = 1000, 0.1  # so many keys are looked at in one go, so often
-MILLISECONDS = {b"EX": 1000, b"PX": 1}
+UNITS = {b"EX": 1000, b"PX": 1}  # in milliseconds
 SETTINGS = {b"save": b"", b"appendonly": b"no"}  # redis-benchmark wants to know
 
 OK, NIL = b"+OK\r\n", b"$-1\r\n"
@@ -25,6 +25,7 @@ NOT_AN_INTEGER = b"ERR value is not an integer or out of range"
 WRONG_NUMBER = b"ERR wrong number of arguments for '%b' command"
 SYNTAX, NO_PROTOCOL = b"ERR syntax error", b"NOPROTO unsupported protocol version"
 UNKNOWN = b"ERR unknown command '%b', with args beginning with: %b"
+
 INTEGER = re.compile(rb"0|-?[1-9][0-9]{0,18}")
 # A word that somebody types: plain, quoted, or plain with a quoted end.
 WORD = rb"""(?!\Z)([^\s"']*)(?:"((?:\\.|[^"\\])*+)"|'((?:\\'|[^'])*+)')?(?:\s+|\Z)"""
@@ -42,6 +43,7 @@ class Refused(Exception):
 
 
 def integer(text: bytes, otherwise: type[Exception] = Refused, why: bytes = NOT_AN_INTEGER) -> int:
+    """A number of 64 bits as Redis writes it: no spaces, no plus, no zeros in front."""
     if not INTEGER.fullmatch(text) or not -(2**63) <= (value := int(text)) < 2**63:
         raise otherwise(why)
     return value
@@ -78,7 +80,8 @@ def now() -> int:
 
 
 def moment(command: bytes, amount: bytes, unit: bytes) -> int:
-    milliseconds = integer(amount) * MILLISECONDS[unit]
+    """When that much time will have passed."""
+    milliseconds = integer(amount) * UNITS[unit]
     if abs(milliseconds) > 2**62 or (command == b"set" and milliseconds <= 0):
         raise Refused(b"ERR invalid expire time in '%b' command" % command)
     return now() + milliseconds
@@ -253,18 +256,14 @@ class Client(AsyncChat):
         chosen: dict[bytes, bytes | None] = {}
         rest = map(bytes.upper, options)
         for option in rest:
-            chosen[option] = next(rest, None) if option in MILLISECONDS else b""
-        times = {*chosen} - {b"NX", b"XX", b"GET"}
-        if (
-            times - {b"KEEPTTL", *MILLISECONDS}
-            or len(times) > 1
-            or {b"NX", b"XX"} <= {*chosen}
-            or None in chosen.values()
-        ):
+            chosen[option] = next(rest, None) if option in UNITS else b""
+        ttl = {*chosen} - {b"NX", b"XX", b"GET"}
+        wrong = ttl - {b"KEEPTTL", *UNITS} or len(ttl) > 1 or {b"NX", b"XX"} <= {*chosen} or None in chosen.values()
+        if wrong:
             raise Refused(SYNTAX)
         old = self.store.get(key)
-        deadline = self.store.deadlines.get(key) if times else None
-        for unit in times - {b"KEEPTTL"}:
+        deadline = self.store.deadlines.get(key) if ttl else None
+        for unit in ttl - {b"KEEPTTL"}:
             deadline = moment(b"set", chosen[unit] or b"", unit)
         unwanted = (b"XX" if old is None else b"NX") in chosen
         if not unwanted:
