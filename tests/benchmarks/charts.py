@@ -20,7 +20,7 @@ _OURS, _OTHERS, _BOUND, _NOISE = "#d1495b", "#a9b4c2", "#2b2d42", "#5c677d"
 _COLORS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#9467bd", "#8c564b", "#17becf", "#bcbd22", "#7f7f7f")
 _WIDTH = 10.0
 _thousands = EngFormatter(sep="")
-_HIGHLIGHTED = ("trio_chat", "TerminatorBuffer")
+_HIGHLIGHTED = ("trio_chat", "TerminatorBuffer", "kv_server.py")
 _TEXT = 0.16  # how much of a panel's width a figure takes
 _OUTLIER = 3.0  # who is so many times as far as the next one leaves the picture, so that the others can be seen
 

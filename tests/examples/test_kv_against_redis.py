@@ -156,6 +156,7 @@ async def test_commands_as_one_types_them(seed: int, redis_port: int, autojump_c
         b"*1\r\n$+4\r\n", b"*1\r\n$x\r\n", b"*1\r\n$9223372036854775808\r\n", b"*0\r\n*-1\r\n\r\n\nQUIT\r\n",
         b"'a\r\n", b'"a"b\r\n', b"PING\r\n*2\r\n$4\r\nECHO\r\n$1\r\na\r\nquit now\r\nPING\r\n",
         b"hello 4\r\nquit\r\n", b"a\r\nb 'c d'\r\nquit\r\n", b"*1\r\n$4\r\nPING\r\n*1\r\n*1\r\n",
+        b"*2\r\n$4\r\nA\r\nB\r\n$3\r\nC\nD\r\nquit\r\n",
         b"x" * 70000, b"*" + b"1" * 70000, b"*1\r\n$" + b"1" * 70000,
     ],
 )  # fmt: skip

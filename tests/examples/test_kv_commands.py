@@ -57,7 +57,7 @@ async def test_one_stream_under_every_split(autojump_clock: trio.testing.MockClo
     ("sent", "why"),
     [
         (b"*x\r\n", b"invalid multibulk length"),
-        (b"*1\n", b"invalid multibulk length"),
+        (b"*11\n", b"invalid multibulk length"),
         (b"*01\r\n", b"invalid multibulk length"),
         (b"*1048577\r\n", b"invalid multibulk length"),
         (b"*" + b"9" * 5000 + b"\r\n", b"invalid multibulk length"),
@@ -90,10 +90,13 @@ async def test_a_line_that_is_too_long(start: bytes, what: bytes, autojump_clock
         assert await answers_to(*chunks) == b"-ERR Protocol error: too big %b\r\n" % what
 
 
-async def test_the_longest_line_and_the_longest_value(autojump_clock: trio.testing.MockClock) -> None:
+async def test_the_longest_line_the_longest_value_and_the_most_arguments(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     word = b"x" * (65536 - len(b"strlen "))
     assert await answers_to(b"strlen " + word + b"\n") == b":0\r\n"
     value = b"x" * MAX_BULK_BYTES
+    assert await answers_to(b"*1048576\r\n$4\r\nPING\r\n") == b""  # it is waited for the rest
     assert await answers_to(command(b"ECHO", value)) == b"$1000\r\n%b\r\n" % value
 
 
@@ -193,7 +196,8 @@ async def test_keys_expire(autojump_clock: trio.testing.MockClock) -> None:
             (b"ttl a", b":-1"), (b"expire a 10", b":1"), (b"incr a", b":2"), (b"ttl a", b":10"), (b"set a 1", b"+OK"),
             (b"ttl a", b":-1"), (b"set a 1 ex 5", b"+OK"), (b"set a 2 keepttl", b"+OK"), (b"ttl a", b":5"),
             (b"persist a", b":1"), (b"persist a", b":0"), (b"pexpire a 0", b":1"), (b"exists a", b":0"),
-            (b"expire a 5", b":0"), (b"set a 1 ex 1", b"+OK"),
+            (b"expire a 5", b":0"), (b"set a 1 ex 5", b"+OK"),
+            (b"del a", b":1"), (b"incr a", b":1"), (b"ttl a", b":-1"), (b"set a 1 ex 1", b"+OK"),
         ]:  # fmt: skip
             await ask(peer, line, answer + b"\r\n")
         await trio.sleep(1)
