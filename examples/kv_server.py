@@ -358,7 +358,7 @@ COMMANDS: dict[bytes, tuple[int, int, Callable[..., bytes]]] = {
 async def main(host: str, port: int, max_bulk_bytes: int) -> None:
     try:
         listeners = await open_tcp_listeners(port, host=host)
-    except OSError as exc:
+    except (OSError, ValueError) as exc:
         sys.exit(f"cannot listen on {host}, port {port}: {exc}")
     print(f"listening on {host}, port {listeners[0].socket.getsockname()[1]}", flush=True)
     store = Store()

@@ -1,6 +1,7 @@
 """A key-value server beside Redis: commands a second, pipelined, under load by redis-benchmark.
 
 It sends a number of requests and not for a time: as many as the server answers in that time, as the warm-up has shown.
+Redis takes more than one redis-benchmark can send: that its share of its core is below 100% says how much more.
 """
 
 from __future__ import annotations
