@@ -1,0 +1,485 @@
+"""An FTP server of one directory. Try it with: curl ftp://localhost:2121/
+
+Anybody may read, as "anonymous"; with --user and --password-file there is somebody who may write, too. An upload takes
+the place of an old file when it is complete, as far as FTP can tell: a client that is killed looks like one that has
+finished. If it breaks off, what has come of a new file is kept for the client to go on with, by APPE, or by STOR after
+REST, which write to the file itself. No name leads out of the directory, nor does a link; but whoever can change links
+on this machine while they are followed is trusted. Nothing is encrypted.
+
+Stop it with Ctrl-C or SIGTERM: transfers have a minute to finish. A second time stops it at once.
+"""
+
+import argparse
+import errno
+import hmac
+import inspect
+import io
+import os
+import posixpath
+import re
+import secrets
+import signal
+import stat
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial, partialmethod
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from trio_chat import AsyncChat, SocketListener, TimeoutKind, open_tcp_listeners, serve_listeners
+
+BLOCK_BYTES = 256 * 1024
+STALL_SECONDS = 60  # in which nothing of a transfer moves
+WRONG_PASSWORDS = 3
+WRONG_PASSWORD_SECONDS = 2
+
+Answer = tuple[Any, ...]  # a code, a text, and more lines if there are any
+Work = Callable[[], Awaitable[None]]  # what a transfer does
+FEATURES = ("EPRT", "EPSV", "MDTM", "MLST type*;size*;modify*;", "REST STREAM", "SIZE", "TVFS", "UTF8")
+ANSWERS: dict[str, Answer] = {
+    "ACCT": (202, "there are no accounts"),
+    "FEAT": (211, "features:", *FEATURES),
+    "HELP": (214, "RFC 959, 2389, 2428 and 3659; FEAT tells more"),
+    "MODE": (200, "stream"),
+    "NOOP": (200, "fine"),
+    "OPTS": (200, "always"),
+    "QUIT": (221, "goodbye"),
+    "STRU": (200, "file"),
+    "SYST": (215, "UNIX Type: L8"),
+}
+SETTINGS = {"MODE": ["S"], "OPTS": ["UTF8 ON"], "STRU": ["F"], "TYPE": ["A", "A N", "I", "L 8"]}
+ALIASES = {"XCUP": "CDUP", "XCWD": "CWD", "XMKD": "MKD", "XPWD": "PWD", "XRMD": "RMD"}  # RFC 775; Windows says them
+WITHOUT_LOGIN = {"ACCT", "FEAT", "HELP", "NOOP", "OPTS", "PASS", "QUIT", "SYST", "USER"}
+WRITING = {"APPE", "DELE", "MKD", "RMD", "RNFR", "RNTO", "STOR"}
+TRANSFERS = {"APPE", "LIST", "MLSD", "NLST", "RETR", "STOR"}
+DURING_TRANSFER = {"ABOR", "NOOP", "STAT"}
+TELNET = re.compile(rb"(\xff[\xfb-\xfe].|[\xf0-\xff])*", re.DOTALL)  # before ABOR; no command begins with such a byte
+
+
+def as_ls(name: str, info: os.stat_result) -> str:
+    recent = 0 <= time.time() - info.st_mtime < 180 * 86400
+    modified = time.strftime("%b %d %H:%M" if recent else "%b %d  %Y", time.gmtime(info.st_mtime))
+    return f"{stat.filemode(info.st_mode)} {info.st_nlink:3} ftp ftp {info.st_size:12} {modified} {name}"
+
+
+def as_facts(name: str, info: os.stat_result) -> str:
+    kind = "dir" if stat.S_ISDIR(info.st_mode) else f"file;size={info.st_size}"
+    return f"type={kind};modify={timestamp(info)}; {name}"
+
+
+def timestamp(info: os.stat_result) -> str:
+    return time.strftime("%Y%m%d%H%M%S", time.gmtime(info.st_mtime))
+
+
+def settle(part: str, place: str, complete: bool) -> None:
+    """Put an upload where it belongs. A part of it is better than nothing, and worse than an old file."""
+    try:
+        if complete:
+            os.replace(part, place)
+        elif os.path.getsize(part):
+            with suppress(OSError):
+                os.link(part, place)
+    finally:
+        Path(part).unlink(missing_ok=True)
+
+
+class Session(AsyncChat):
+    """One client's control connection.
+
+    The command XYZ is obeyed by do_xyz, which gives the answer, or what a transfer is to do. It is called in a thread,
+    because files can be slow, unless it is a coroutine function.
+    """
+
+    terminator = (b"\r\n", b"\n")
+    max_frame_bytes = 5000
+    on_oversize = "skip"
+    idle_timeout = 300
+    message_timeout = 60
+
+    def __init__(self, stream: trio.abc.Stream, root: str, writer: bytes) -> None:
+        super().__init__(stream)
+        self.root = root
+        self.writer = writer  # the name and password of who may write
+        self.host, self.client = (str(end[0]) if isinstance(end, tuple) else "" for end in (self.local, self.peer))
+        self.wrong_passwords = 0
+        self.logged_in = self.may_write = False
+        self.directory = "/"
+        self.ascii = True  # until the client says TYPE I
+        self.before = ("", "")  # the command before, if its answer was 3xx: it awaits another one
+        self.listener: SocketListener | None = None  # after PASV or EPSV
+        self.port = 0  # after PORT or EPRT
+        self.epsv_only = False
+        self.transfer: trio.CancelScope | None = None  # the one in progress
+        self.transferred = trio.Event()
+        self.outcome: Answer = ()
+        self.count = 0
+
+    def handle_connect(self) -> None:
+        if (setsockopt := getattr(self.stream, "setsockopt", None)) is not None:
+            setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_OOBINLINE, 1)  # some of ABOR may come as urgent data
+        self.reply(220, "ready")
+
+    async def found_terminator(self) -> None:
+        verb, _, argument = os.fsdecode(TELNET.sub(b"", self._get_data(), count=1)).partition(" ")
+        verb = ALIASES.get(verb.upper(), verb.upper())
+        if self.transfer is not None and verb not in DURING_TRANSFER:
+            await self.transferred.wait()  # answers come in the order of the commands
+        answer: Answer
+        try:
+            answer = await self.obey(verb, argument)
+        except OSError as error:
+            answer = 550, error.strerror or "failed"
+        except ValueError:  # no number, no address, or no name
+            answer = 501, "that makes no sense"
+        self.before = (verb, argument) if answer[0] // 100 == 3 else ("", "")
+        self.reply(*answer)
+        if answer[0] in (221, 421):
+            self.close_when_done()
+
+    async def obey(self, verb: str, argument: str) -> Answer:
+        if not (self.logged_in or verb in WITHOUT_LOGIN):
+            return 530, "log in first"
+        if verb in WRITING and not self.may_write:
+            return 550, "you may only read"
+        if verb in TRANSFERS and not (self.listener or self.port):
+            return 425, "PASV, EPSV, PORT or EPRT comes first"
+        if verb in SETTINGS and argument.upper() not in SETTINGS[verb]:
+            return 504, f"only {' or '.join(SETTINGS[verb])}"
+        if (command := getattr(self, f"do_{verb.lower()}", None)) is None:
+            return ANSWERS.get(verb) or ((502 if re.fullmatch("[A-Z]{3,4}", verb) else 500), "no such command")
+        is_async = inspect.iscoroutinefunction(command)
+        result = await (command(argument) if is_async else trio.to_thread.run_sync(command, argument))
+        return result if isinstance(result, tuple) else self.begin(result)
+
+    def reply(self, code: int, text: str, *lines: str) -> None:
+        if code == 257:  # RFC 959, appendix II
+            text = '"' + text.replace('"', '""') + '"'
+        if lines:
+            text = "\r\n".join([text, *(f" {line}" for line in lines), f"{code} end"])
+        self.push(os.fsencode(f"{code}{'-' if lines else ' '}{text}\r\n"))
+
+    def handle_oversize(self) -> None:
+        self.incoming.clear()
+        self.reply(500, "that line is too long")
+
+    def between_messages(self) -> bool:
+        return self.transfer is None or not self.closing_when_idle  # a transfer holds up a stop, and no message
+
+    def handle_timeout(self, kind: TimeoutKind) -> None:
+        if self.transfer is None:
+            self.reply(421, "you have been silent for too long")
+            self.close_when_done()
+
+    async def handle_close(self) -> None:
+        await self.forget_port()
+
+    def do_user(self, argument: str) -> Answer:
+        self.logged_in = self.may_write = False
+        return 331, "and the password?"
+
+    async def do_pass(self, argument: str) -> Answer:
+        verb, user = self.before
+        if verb != "USER":
+            return 503, "USER comes first"
+        self.may_write = hmac.compare_digest(os.fsencode(f"{user}\n{argument}"), self.writer)
+        self.logged_in = self.may_write or user.lower() in ("anonymous", "ftp")
+        if self.logged_in:
+            return 230, "you may read and write" if self.may_write else "you may read"
+        self.wrong_passwords += 1
+        await trio.sleep(WRONG_PASSWORD_SECONDS)
+        return (421 if self.wrong_passwords == WRONG_PASSWORDS else 530), "that is not the password"
+
+    def do_type(self, argument: str) -> Answer:
+        self.ascii = argument.upper().startswith("A")
+        return 200, "text" if self.ascii else "binary"
+
+    def name(self, argument: str) -> str:
+        """A name as clients see it, from the root on. Above that is nothing, however many ".." lead there."""
+        if "\r" in argument:
+            raise ValueError("a name is one line")
+        return "/" + posixpath.normpath(posixpath.join(self.directory, argument)).lstrip("/")
+
+    def find(self, argument: str) -> str:
+        """The path of what a name leads to, through all links."""
+        path = os.path.realpath(os.path.join(self.root, self.name(argument)[1:]))
+        if os.path.commonpath([self.root, path]) != self.root:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        return path
+
+    def place(self, argument: str) -> str:
+        """The path of what has this name, or will have it, be it a link."""
+        directory, last = posixpath.split(self.name(argument))
+        if not (argument and last):
+            raise ValueError("a name is not empty")
+        return os.path.join(self.find(directory), last)
+
+    def do_pwd(self, argument: str) -> Answer:
+        return 257, self.directory
+
+    def do_cwd(self, argument: str) -> Answer:
+        if not os.path.isdir(self.find(argument)):
+            return 550, "no such directory"
+        self.directory = self.name(argument)
+        return 250, "you are there"
+
+    def do_cdup(self, argument: str) -> Answer:
+        return self.do_cwd("..")
+
+    def change(self, code: int, act: Callable[[str], object], argument: str) -> Answer:
+        act(self.place(argument))
+        return code, self.name(argument)
+
+    do_dele = partialmethod(change, 250, os.unlink)
+    do_mkd = partialmethod(change, 257, os.mkdir)
+    do_rmd = partialmethod(change, 250, os.rmdir)
+    do_rnfr = partialmethod(change, 350, os.lstat)
+
+    def do_rnto(self, argument: str) -> Answer:
+        verb, old = self.before
+        if verb != "RNFR":
+            return 503, "RNFR comes first"
+        return self.change(250, partial(os.rename, self.place(old)), argument)
+
+    def do_size(self, argument: str) -> Answer:
+        path = self.find(argument)
+        if self.ascii or not os.path.isfile(path):  # as text, it would be another one
+            return 550, "only of a file, and with TYPE I"
+        return 213, str(os.path.getsize(path))
+
+    def do_mdtm(self, argument: str) -> Answer:
+        return 213, timestamp(os.stat(self.find(argument)))
+
+    def do_mlst(self, argument: str) -> Answer:
+        return 250, "facts:", as_facts(self.name(argument), os.stat(self.find(argument)))
+
+    def do_stat(self, argument: str) -> Answer:
+        if argument:
+            return 213, "status:", *self.lines(as_ls, argument)
+        return 211, "no transfer" if self.transfer is None else f"{self.count} bytes so far"
+
+    def lines(self, form: Callable[[str, os.stat_result], str], argument: str) -> list[str]:
+        """What is in a directory, as far as it can be reached, and named in a line; for a file, itself."""
+        name, path = self.name(argument), self.find(argument)
+        if not os.path.isdir(path) and form is not as_facts:
+            return [form(posixpath.basename(name), os.stat(path))]
+        lines = []
+        for entry in sorted(os.listdir(path)):
+            with suppress(OSError, ValueError):
+                inner = os.path.join(path, entry)
+                info = os.stat(self.find(posixpath.join(name, entry)) if os.path.islink(inner) else inner)
+                if (stat.S_ISREG(info.st_mode) or stat.S_ISDIR(info.st_mode)) and not {"\r", "\n"} & set(entry):
+                    lines.append(form(entry, info))
+        return lines
+
+    def send_lines(self, form: Callable[[str, os.stat_result], str], argument: str) -> Work:
+        if form is not as_facts:  # clients give LIST and NLST the options of ls
+            argument = re.sub(r"(-\S+\s*)*", "", argument, count=1)
+        text = "".join(f"{line}\n" for line in self.lines(form, argument))
+        return partial(self.send, io.BytesIO(os.fsencode(text)), True)
+
+    do_list = partialmethod(send_lines, as_ls)
+    do_mlsd = partialmethod(send_lines, as_facts)
+    do_nlst = partialmethod(send_lines, lambda name, info: name)
+
+    def do_rest(self, argument: str) -> Answer:
+        return (504, "only with TYPE I") if self.ascii or int(argument) < 0 else (350, "RETR or STOR will go on there")
+
+    @property
+    def offset(self) -> int:
+        verb, argument = self.before
+        return int(argument) if verb == "REST" else 0
+
+    def open(self, argument: str, mode: str, offset: int = 0) -> Any:
+        path = self.find(argument)
+        if os.path.exists(path) and not os.path.isfile(path):  # to open a pipe can take for ever
+            raise OSError(errno.EINVAL, "not a plain file")
+        if offset and offset > os.path.getsize(path):
+            raise OSError(errno.EINVAL, "the file ends before that")
+        file = open(path, mode)  # noqa: SIM115 - the transfer closes it
+        if offset:
+            file.seek(offset)
+        return file
+
+    def do_retr(self, argument: str) -> Work:
+        return partial(self.send, self.open(argument, "rb", self.offset), self.ascii)
+
+    def do_appe(self, argument: str) -> Work:
+        return partial(self.receive, self.open(argument, "ab"))
+
+    def do_stor(self, argument: str) -> Work:
+        if self.offset:
+            file = self.open(argument, "r+b", self.offset)
+            file.truncate()
+            return partial(self.receive, file)
+        place = self.place(argument)
+        with suppress(FileNotFoundError):
+            if stat.S_ISDIR(os.lstat(place).st_mode):
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        part = os.path.join(os.path.dirname(place), f".{secrets.token_hex(8)}.part")
+        return partial(self.receive, open(part, "xb"), partial(settle, part, place))
+
+    def begin(self, work: Work) -> Answer:
+        """Have a task do the work of a transfer, while commands are obeyed."""
+        self.transfer = trio.CancelScope(deadline=trio.current_time() + STALL_SECONDS)
+        self.transferred, self.count = trio.Event(), 0
+        self.outcome = 425, "nobody is there"
+        self.nursery.start_soon(self.conduct, self.transfer, work)
+        return 150, "here it comes"
+
+    async def conduct(self, transfer: trio.CancelScope, work: Work) -> None:
+        try:
+            with transfer, suppress(trio.BrokenResourceError):
+                await work()
+                self.outcome = 226, "done"
+        except OSError as error:
+            self.outcome = (452 if error.errno in (errno.ENOSPC, errno.EDQUOT) else 451), error.strerror or "failed"
+        await self.forget_port()
+        self.reply(*self.outcome)
+        self.transfer = None
+        self.transferred.set()
+        if self.closing_when_idle:
+            self.close_when_idle()
+
+    def note_progress(self, count: int = 0) -> None:
+        self.count += count
+        self.outcome = 426, "broken off"
+        if self.transfer is not None:
+            self.transfer.deadline = trio.current_time() + STALL_SECONDS
+
+    async def do_abor(self, argument: str) -> Answer:
+        if self.transfer is not None:
+            self.outcome = 426, "aborted"
+            self.transfer.cancel()
+            await self.transferred.wait()
+        return 226, "nothing goes on"
+
+    async def send(self, file: io.BufferedIOBase, text: bool) -> None:
+        async with trio.wrap_file(file) as source, await self.connect() as stream:
+            self.note_progress()
+            while block := await source.read(BLOCK_BYTES):
+                await stream.send_all(block.replace(b"\n", b"\r\n") if text else block)
+                self.note_progress(len(block))
+
+    async def receive(self, file: io.BufferedIOBase, settle: Callable[[bool], None] = lambda complete: None) -> None:
+        complete, held = False, b""
+        try:
+            async with trio.wrap_file(file) as target, await self.connect() as stream:
+                self.note_progress()
+                while data := bytes(await stream.receive_some(BLOCK_BYTES)):
+                    self.note_progress(len(data))
+                    if self.ascii:  # a line end may come in two pieces
+                        data = held + data
+                        held = b"\r" if data.endswith(b"\r") else b""
+                        data = data.removesuffix(held).replace(b"\r\n", b"\n")
+                    await target.write(data)
+                await target.write(held)
+            complete = True
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(settle, complete)
+
+    async def connect(self) -> trio.abc.Stream:
+        """Make the data connection, with the client's host and no other."""
+        try:
+            while self.listener is not None:
+                stream = await self.listener.accept()
+                if stream.socket.getpeername()[0] == self.client:
+                    return stream
+                await stream.aclose()
+            return await trio.open_tcp_stream(self.client, self.port, local_address=self.host)
+        except OSError as error:
+            raise trio.BrokenResourceError from error
+
+    async def do_pasv(self, argument: str) -> Answer:
+        if self.epsv_only or ":" in self.host:
+            return 503, "use EPSV"
+        port = await self.listen()
+        return 227, f"listening ({self.host.replace('.', ',')},{port // 256},{port % 256})"
+
+    async def do_epsv(self, argument: str) -> Answer:
+        protocol = "2" if ":" in self.host else "1"
+        if argument.upper() not in ("", "ALL", protocol):
+            return 522, f"use ({protocol})"
+        if argument.upper() == "ALL":
+            self.epsv_only = True
+            return 200, "so be it"
+        return 229, f"listening (|||{await self.listen()}|)"
+
+    async def listen(self) -> int:
+        await self.forget_port()
+        (self.listener,) = await open_tcp_listeners(0, host=self.host, backlog=5)
+        port: int = self.listener.socket.getsockname()[1]
+        return port
+
+    async def do_port(self, argument: str) -> Answer:
+        *host, high, low = argument.split(",")
+        return await self.aim(".".join(host), int(high) * 256 + int(low))
+
+    async def do_eprt(self, argument: str) -> Answer:
+        _, protocol, host, port, _ = argument.split(argument[:1])
+        return await self.aim(host, int(port)) if protocol in ("1", "2") else (522, "use (1,2)")
+
+    async def aim(self, host: str, port: int) -> Answer:
+        """Connect to the client later, and not to others whom it might have us attack (RFC 2577)."""
+        if self.epsv_only:
+            return 503, "use EPSV"
+        if ip_address(host) != ip_address(self.client.partition("%")[0]) or not 1024 <= port <= 65535:
+            return 504, "only to the address that you come from, and to no privileged port"
+        await self.forget_port()
+        self.port = port
+        return 200, "I will connect"
+
+    async def forget_port(self) -> None:
+        listener, self.listener, self.port = self.listener, None, 0
+        if listener is not None:
+            await trio.aclose_forcefully(listener)
+
+
+async def main(host: str, port: int, root: str, writer: bytes) -> None:
+    try:
+        listeners = await open_tcp_listeners(port, host=host)
+    except OSError as error:
+        sys.exit(f"cannot listen on {host}, port {port}: {error}")
+    print(f"listening on {host}, port {listeners[0].socket.getsockname()[1]}", flush=True)
+    stop = trio.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stop_on_signals, stop, nursery.cancel_scope)
+        factory = partial(Session, root=root, writer=writer)
+        await serve_listeners(factory, listeners, max_connections_per_peer=50, stop=stop, shutdown_grace=60)
+        nursery.cancel_scope.cancel()
+    print("stopped", flush=True)
+
+
+async def stop_on_signals(stop: trio.Event, everything: trio.CancelScope) -> None:
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for _ in signals:
+            if stop.is_set():
+                everything.cancel()
+            print("stopping; once more to stop at once", flush=True)
+            stop.set()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=2121)
+    parser.add_argument("--root", default=".", help="the directory; by default the current one")
+    parser.add_argument("--user", help="who may write")
+    parser.add_argument("--password-file", type=Path, help="which holds the password of --user")
+    options = parser.parse_args()
+    if not os.path.isdir(options.root):
+        parser.error(f"{options.root} is not a directory")
+    if (options.user is None) != (options.password_file is None):
+        parser.error("--user and --password-file go together")
+    writer = secrets.token_bytes()  # which nobody knows
+    if options.user is not None:
+        try:
+            writer = os.fsencode(options.user) + b"\n" + options.password_file.read_bytes().strip()
+        except OSError as error:
+            parser.error(f"cannot read the password: {error}")
+    trio.run(main, options.host, options.port, os.path.realpath(options.root), writer)
