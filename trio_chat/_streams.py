@@ -17,12 +17,12 @@ Address: TypeAlias = tuple[Any, ...] | str | bytes
 
 def peer_address(stream: trio.abc.Stream) -> Address | None:
     """The address of the other end; None if the stream has no socket, or its peer is gone."""
-    return _address(sock.getpeername) if (sock := socket_of(stream)) is not None else None
+    return _address(sock.getpeername) if (sock := _socket_of(stream)) is not None else None
 
 
 def local_address(stream: trio.abc.Stream) -> Address | None:
     """The address of our end; None if the stream has no socket, or is closed."""
-    return _address(sock.getsockname) if (sock := socket_of(stream)) is not None else None
+    return _address(sock.getsockname) if (sock := _socket_of(stream)) is not None else None
 
 
 class NowaitSender(Protocol):
@@ -93,7 +93,7 @@ def _address(get: Callable[[], Address]) -> Address | None:
         return None
 
 
-def socket_of(stream: object) -> Any:
+def _socket_of(stream: object) -> Any:
     """The socket under the stream; None if there is none."""
     while (inner := getattr(stream, "transport_stream", None)) is not None:  # as of trio.SSLStream
         stream = inner
@@ -109,7 +109,7 @@ def has_tls(stream: object) -> bool:
 
 def reset_when_closed(stream: trio.abc.Stream) -> None:
     """Let the peer see a reset when the stream is closed; over what is no TCP, an end like any other."""
-    if (sock := socket_of(stream)) is not None:
+    if (sock := _socket_of(stream)) is not None:
         with suppress(OSError):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 

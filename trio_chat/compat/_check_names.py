@@ -20,7 +20,9 @@ LOOP_METHODS = _words(
 )
 DEAD_METHODS = _words("refill_buffer handle_connect_event handle_expt_event")
 SET_UP = _words("create_socket connect bind listen set_socket")
-SOCKET_METHODS = _words("recv send close shutdown fileno getpeername getsockname getsockopt setsockopt setblocking")
+SOCKET_METHODS = _words(
+    "recv send sendall close shutdown fileno getpeername getsockname getsockopt setsockopt setblocking"
+)
 GONE = _words("ac_out_buffer fifo out_buffer")
 STATE = _words("ac_in_buffer producer_fifo terminator")
 FIFO_METHODS = _words("first push is_empty")

@@ -11,7 +11,6 @@ from typing import Any, Protocol
 import trio
 
 from .. import Address
-from .._streams import socket_of
 
 _no_descriptors = count(-2, -1)  # for streams that have none: each is another key in a map, and none is ever opened
 
@@ -44,7 +43,7 @@ class ChannelSocket:
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
-        self._socket = socket_of(wire.stream)
+        self._socket = _socket_under(wire.stream)
         descriptor = -1 if self._socket is None else self._socket.fileno()
         self._fileno = descriptor if descriptor >= 0 else next(_no_descriptors)
         self._unread = b""
@@ -197,3 +196,10 @@ class ChannelSocket:
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"fd={self._fileno}, raddr={self._wire.peer!r}"
         return f"<{type(self).__name__} {state}>"
+
+
+def _socket_under(stream: Any) -> Any:
+    """The socket that a stream goes over; None if there is none."""
+    while hasattr(stream, "transport_stream"):  # as of trio.SSLStream
+        stream = stream.transport_stream
+    return getattr(stream, "socket", None)
