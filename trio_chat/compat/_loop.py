@@ -36,6 +36,7 @@ from ._turns import Turns, current_turns
 
 _ROOM = 131072  # what is queued for sending when no more is taken: the kernel's buffer, as channels see it
 _TURNS_AT_ONCE = 100
+_OURS = __name__.rpartition(".")[0]
 
 #: What asyncore's loop asks, and calls. Who overrides one of these may change its mind at any time.
 _ASKED = (
@@ -303,7 +304,7 @@ class ChannelLoop(AsyncChat):
 
 
 def _is_overridden(channel: Any, name: str) -> bool:
-    return not getattr(getattr(channel, name), "__module__", "").startswith(__package__)
+    return not getattr(getattr(channel, name), "__module__", "").startswith(_OURS)
 
 
 class _Steps:

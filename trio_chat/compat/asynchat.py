@@ -55,7 +55,7 @@ class async_chat(_dispatcher):  # noqa: N801
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
         if not isinstance(vars(cls).get("ac_in_buffer"), property | None):
-            del cls.ac_in_buffer  # a default that the constructor overrides: it must not hide the property
+            delattr(cls, "ac_in_buffer")  # a default that the constructor overrides: it must not hide the property
 
     def __init__(self, sock: ChannelSocket | None = None, map: dict[int | None, Any] | None = None) -> None:  # noqa: A002
         self.__input = b""
