@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,7 @@ def modules() -> dict[str, ast.Module]:
 MODULES = modules()
 
 
+@cache
 def imports_of(name: str) -> set[str]:
     """What a module imports: dotted names, those of the package relative to it, with a leading dot."""
     package = name.split(".")[:-1]
@@ -104,6 +106,17 @@ def test_compat_uses_public_names_only(name: str) -> None:
 def test_the_checker_knows_nothing_of_what_it_checks_for(name: str) -> None:
     assert {f".{imported}" for imported in CHECKER} >= {each for each in imports_of(name) if each.startswith(".")}
     assert not {imported.split(".")[0] for imported in imports_of(name)} & {"trio", "trio_chat"}
+@pytest.mark.parametrize("name", sorted(name for name in MODULES if name.startswith("testing.")))
+def test_the_tools_for_tests_use_public_names_only_and_no_pytest(name: str) -> None:
+    outside = {imported for imported in of_the_package(name) if not imported.startswith("testing.")}
+    assert outside <= {"", "http", "testing"}
+    assert not {imported.split(".")[0] for imported in imports_of(name)} & {"pytest", "_pytest", "pytest_trio"}
+
+
+@pytest.mark.parametrize("name", sorted(name for name in MODULES if not name.startswith("testing.")))
+def test_nothing_needs_the_tools_for_tests(name: str) -> None:
+    assert not {imported for imported in of_the_package(name) if imported.split(".")[0] == "testing"}
+    assert not {imported for imported in imports_of(name) if imported.startswith("trio_chat")}
 
 
 @pytest.mark.parametrize("name", sorted(name for name in MODULES if name.split(".")[-1] == "__init__"))
