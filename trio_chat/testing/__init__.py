@@ -1,5 +1,6 @@
 """Tools for those who test protocol handlers. They need no pytest, and the rest of the package does not need them."""
 
+from ._cancellation import cancel_at_every_checkpoint as cancel_at_every_checkpoint
 from ._streams import (
     BreakingStream as BreakingStream,
     ClosingStream as ClosingStream,
