@@ -45,11 +45,15 @@ async def test_each_run_comes_one_checkpoint_farther(count: int) -> None:
     assert seen == list(range(count + 1))
 
 
-@pytest.mark.parametrize("clock", ["mock", "real"])
-async def test_checkpoints_of_every_kind(request: pytest.FixtureRequest, clock: str) -> None:
-    if clock == "mock":
-        request.getfixturevalue("autojump_clock")
+async def test_checkpoints_of_every_kind() -> None:
+    await cancel_every_kind()
 
+
+async def test_checkpoints_of_every_kind_on_a_mock_clock(autojump_clock: trio.testing.MockClock) -> None:
+    await cancel_every_kind()
+
+
+async def cancel_every_kind() -> None:
     async def scenario() -> None:
         reached.clear()
         reached.append("sleep")
