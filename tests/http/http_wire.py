@@ -1,14 +1,11 @@
-"""More for conversations in memory: bodies in chunks, a reader of streamed answers, and a stream that can be reset."""
+"""More for conversations in memory: bodies in chunks and a reader of streamed answers."""
 
 import io
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from http.client import HTTPResponse
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
-import trio
 from http_talk import Answer, AppOrFactory, echo, get, post, talk
-
-T = TypeVar("T")
 
 END_OF_HEAD = b"\r\n\r\n"
 
@@ -95,46 +92,3 @@ async def hear(request: bytes, what: AppOrFactory = echo, *, methods: Sequence[s
 async def hear_one(request: bytes, what: AppOrFactory = echo) -> Answer:
     (answer,) = await hear(request, what)
     return answer
-
-
-# ---------------------------------------------------------------- streams
-
-
-class Resettable(trio.abc.HalfCloseableStream):
-    """Passes everything on, until `reset`: then each call fails, those in progress, too."""
-
-    def __init__(self, inner: trio.abc.HalfCloseableStream) -> None:
-        self._inner = inner
-        self._is_reset = False
-        self._calls: set[trio.CancelScope] = set()
-
-    def reset(self) -> None:
-        self._is_reset = True
-        for scope in self._calls:
-            scope.cancel()
-
-    async def _passed_on(self, call: Callable[[], Awaitable[T]]) -> T:
-        with trio.CancelScope() as scope:
-            self._calls.add(scope)
-            try:
-                if not self._is_reset:
-                    return await call()
-                await trio.lowlevel.checkpoint()
-            finally:
-                self._calls.discard(scope)
-        raise trio.BrokenResourceError("connection reset by peer")
-
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        await self._passed_on(lambda: self._inner.send_all(data))
-
-    async def wait_send_all_might_not_block(self) -> None:
-        await self._passed_on(self._inner.wait_send_all_might_not_block)
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        return await self._passed_on(lambda: self._inner.receive_some(max_bytes))
-
-    async def send_eof(self) -> None:
-        await self._passed_on(self._inner.send_eof)
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()

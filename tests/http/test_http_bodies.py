@@ -29,7 +29,6 @@ from http_talk import (
 )
 from http_wire import (
     Framed,
-    Resettable,
     chunked,
     chunked_head,
     framing_name,
@@ -48,6 +47,7 @@ from trio.testing import (
 )
 
 from trio_chat.http import App, ClientDisconnected, HTTPError, HTTPRequestHandler, Request, Response
+from trio_chat.testing import BreakingStream
 
 each_framing = pytest.mark.parametrize("framed", [post, post_in_chunks], ids=framing_name)
 
@@ -93,13 +93,13 @@ async def rest_of(request: Request) -> bytes:
 async def reset_behind(sent: bytes, what: AppOrFactory) -> None:
     """Serve a client that is gone a second after it has sent this."""
     client, inner = memory_stream_pair()
-    server = Resettable(inner)
+    server = BreakingStream(inner)
     with trio.fail_after(1000):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(factory_of(what)(server).run)
             await client.send_all(sent)
             await trio.sleep(1)
-            server.reset()
+            server.break_now()
 
 
 def unbuffered_upload() -> tuple[trio.abc.HalfCloseableStream, trio.abc.HalfCloseableStream]:

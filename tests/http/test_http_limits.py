@@ -26,7 +26,7 @@ from http_talk import (
     say,
     talk,
 )
-from http_wire import Framed, Resettable, chunked_head, framing_name, hear, post_in_chunks, responses
+from http_wire import Framed, chunked_head, framing_name, hear, post_in_chunks, responses
 from trio.testing import MockClock, lockstep_stream_pair, memory_stream_pair, wait_all_tasks_blocked
 
 from trio_chat.http import (
@@ -40,6 +40,7 @@ from trio_chat.http import (
     Response,
     serve,
 )
+from trio_chat.testing import BreakingStream
 
 each_framing = pytest.mark.parametrize("framed", [post, post_in_chunks], ids=framing_name)
 
@@ -575,13 +576,13 @@ async def test_disconnected_returns_when_the_connection_is_reset(
 ) -> None:
     app = Watching()
     client, inner = memory_stream_pair()
-    server = Resettable(inner)
+    server = BreakingStream(inner)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(factory_of(app)(server).run)
         await client.send_all(BEHIND[behind][0])
         await trio.sleep(10)
         assert app.told == []
-        server.reset()
+        server.break_now()
     assert app.told == [10]
     assert caplog.records == []
 
@@ -688,7 +689,7 @@ async def test_work_that_is_in_vain_can_be_cancelled(
         return Response(200, "in vain")
 
     client, inner = memory_stream_pair()
-    server = Resettable(inner)
+    server = BreakingStream(inner)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(factory_of(app)(server).run)
         await client.send_all(get())
@@ -698,7 +699,7 @@ async def test_work_that_is_in_vain_can_be_cancelled(
             (answer,) = answers(await read_to_end(client))
             assert answer.text == "in vain"
         else:
-            server.reset()
+            server.break_now()
     assert ended_at == [10]
     assert caplog.records == []
 
@@ -740,12 +741,12 @@ async def test_a_streamed_response_may_last_until_the_client_is_gone(
         (answer,) = responses(await read_to_end(client))
     assert answer.body == b"begun"
     client, inner = memory_stream_pair()
-    server = Resettable(inner)
+    server = BreakingStream(inner)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(factory_of(app)(server).run)
         await client.send_all(get())
         await trio.sleep(10)
-        server.reset()
+        server.break_now()
     assert ended == [10, 20]
     assert caplog.records == []
 

@@ -28,7 +28,7 @@ from http_talk import (
     say_once,
     talk,
 )
-from http_wire import Framed, Resettable, chunked, chunked_head, framing_name, hear, hear_one, post_in_chunks, responses
+from http_wire import Framed, chunked, chunked_head, framing_name, hear, hear_one, post_in_chunks, responses
 from trio.testing import MockClock, lockstep_stream_pair, memory_stream_pair, wait_all_tasks_blocked
 
 from trio_chat.http import (
@@ -43,6 +43,7 @@ from trio_chat.http import (
     Request,
     Response,
 )
+from trio_chat.testing import BreakingStream
 
 ASKING = get("/", "Upgrade: echo", "Connection: Upgrade")
 SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo\r\nConnection: Upgrade\r\n\r\n"
@@ -552,7 +553,7 @@ async def test_a_client_that_goes_away_while_a_large_answer_is_sent(
     """The handler notices, and does not begin with the next request."""
     large = Large()
     client, inner = lockstep_stream_pair()
-    server = Resettable(inner)
+    server = BreakingStream(inner)
     with trio.fail_after(1000):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(factory_of(large.handler)(server).run)
@@ -565,7 +566,7 @@ async def test_a_client_that_goes_away_while_a_large_answer_is_sent(
             if end == "close":
                 await client.aclose()
             elif end == "reset":
-                server.reset()
+                server.break_now()
             # a client that is silent is given up after `write_timeout`
     assert large.asked == ["/1"]
     assert large.noted == [("GET /1 HTTP/1.1", 200)]
