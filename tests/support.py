@@ -157,14 +157,6 @@ class CountingStream(trio.abc.HalfCloseableStream):
         await self.inner.aclose()
 
 
-class StallingStream(CountingStream):
-    """Passes on what it receives; never finishes a send."""
-
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        self.sends.append(bytes(data))
-        await trio.sleep_forever()
-
-
 class MemoryListener(trio.abc.Listener[trio.abc.Stream]):
     """Accepts what `connect` makes; `faults` are raised first, one at each accept."""
 

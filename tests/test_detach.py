@@ -19,7 +19,6 @@ from support import (
     CountingStream,
     MemoryListener,
     RecordingChat,
-    StallingStream,
     receive_all,
     receive_exactly,
     splits,
@@ -27,6 +26,7 @@ from support import (
 
 from trio_chat import AsyncChat, serve_listeners, serve_ssl_over_tcp, serve_tcp
 from trio_chat._replay import ReplayStream, replaying
+from trio_chat.testing import BreakingStream, StallingStream
 
 
 class Boom(Exception):
@@ -281,12 +281,6 @@ async def test_what_the_frames_before_pushed_comes_first(autojump_clock: trio.te
     assert output == b"<1><2><upgrade>raw"
 
 
-class BreakingSends(CountingStream):
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        await trio.lowlevel.checkpoint()
-        raise trio.BrokenResourceError("reset by peer")
-
-
 @pytest.mark.parametrize("when", ["before", "meanwhile"])
 @pytest.mark.parametrize("caught", [True, False])
 async def test_if_the_peer_is_gone(autojump_clock: trio.testing.MockClock, when: str, *, caught: bool) -> None:
@@ -303,7 +297,7 @@ async def test_if_the_peer_is_gone(autojump_clock: trio.testing.MockClock, when:
                 await self.detach()
 
     client, server = trio.testing.memory_stream_pair()
-    chat = Pushing(BreakingSends(server))
+    chat = Pushing(BreakingStream(server, send_after=0, one_way=True))
     await client.send_all(b"upgrade\nnever\n")
     await run(chat)
     assert chat.names == ["connect", "data", "found", *(["caught"] if caught else []), "close"]
@@ -320,7 +314,7 @@ async def test_a_peer_that_does_not_read_what_is_queued(autojump_clock: trio.tes
             self.calls.append(("caught", trio.current_time()))
 
     client, server = trio.testing.memory_stream_pair()
-    chat = Pushing(StallingStream(server))
+    chat = Pushing(StallingStream(server, send_after=0))
     await client.send_all(b"upgrade\n")
     await run(chat)
     assert ("caught", 5) in chat.calls
@@ -984,7 +978,7 @@ async def test_a_close_while_it_waits_is_no_fault_of_the_peers(autojump_clock: t
             self.calls.append(("told", None))
 
     client, server = trio.testing.memory_stream_pair()
-    chat = Closed(StallingStream(server))
+    chat = Closed(StallingStream(server, send_after=0))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(run, chat)
         await client.send_all(b"upgrade\n")

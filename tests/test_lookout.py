@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import random
 import ssl
-from contextlib import suppress
 
 import pytest
 import trio
@@ -20,33 +19,16 @@ from support import (
 )
 
 from trio_chat import TimeoutKind
+from trio_chat.testing import BreakingStream
 
 
-class BreakingStream(CountingStream):
-    """Counts what was received; breaks when the event is set."""
+class CountedStream(BreakingStream):
+    """Counts what was received."""
 
-    def __init__(self, inner: trio.abc.HalfCloseableStream) -> None:
-        super().__init__(inner)
-        self.received = 0
-        self.broken = trio.Event()
+    received = 0
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        data: bytes | None = None
-        async with trio.open_nursery() as nursery:
-
-            async def receive() -> None:
-                nonlocal data
-                with suppress(trio.ClosedResourceError):
-                    data = bytes(await self.inner.receive_some(max_bytes))
-                nursery.cancel_scope.cancel()
-
-            nursery.start_soon(receive)
-            await self.broken.wait()
-            nursery.cancel_scope.cancel()
-        if self.broken.is_set():
-            raise trio.BrokenResourceError("reset by peer")
-        if data is None:
-            raise trio.ClosedResourceError
+        data = await super().receive_some(max_bytes)
         self.received += len(data)
         return data
 
@@ -107,7 +89,7 @@ async def test_while_a_callback_works_a_lookout_is_told_of_the_end(
     autojump_clock: trio.testing.MockClock, kind: type[Watching], end: str
 ) -> None:
     client, server = trio.testing.memory_stream_pair()
-    stream = BreakingStream(server)
+    stream = CountedStream(server)
     chat = kind(stream)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(run, chat)
@@ -118,7 +100,7 @@ async def test_while_a_callback_works_a_lookout_is_told_of_the_end(
         if end == "eof":
             await client.send_eof()
         elif end == "reset":
-            stream.broken.set()
+            stream.break_now()
         elif end == "stream closed":
             await chat.stream.aclose()
         else:
@@ -135,7 +117,7 @@ async def test_while_the_conversation_waits_a_lookout_is_told_of_the_end(
     autojump_clock: trio.testing.MockClock, kind: type[Watching], end: str
 ) -> None:
     client, server = trio.testing.memory_stream_pair()
-    stream = BreakingStream(server)
+    stream = CountedStream(server)
     chat = kind(stream)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(run, chat)
@@ -146,7 +128,7 @@ async def test_while_the_conversation_waits_a_lookout_is_told_of_the_end(
         if end == "eof":
             await client.send_eof()
         elif end == "reset":
-            stream.broken.set()
+            stream.break_now()
         else:
             getattr(chat, end)()
         await trio.testing.wait_all_tasks_blocked()
@@ -477,7 +459,7 @@ class Narrow(Watching):
 
 async def test_beyond_the_high_water_mark_nothing_is_read_ahead(autojump_clock: trio.testing.MockClock) -> None:
     client, server = trio.testing.memory_stream_pair()
-    stream = BreakingStream(server)
+    stream = CountedStream(server)
     chat = Narrow(stream)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(run, chat)
@@ -506,7 +488,7 @@ async def test_when_a_callback_has_taken_what_was_read_ahead_more_is(autojump_cl
                     await self.receive_more()
 
     client, server = trio.testing.memory_stream_pair()
-    chat = Taking(BreakingStream(server))
+    chat = Taking(CountedStream(server))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(run, chat)
         await say(client, b"work\n" + b"x" * 1200)
@@ -535,7 +517,7 @@ async def test_when_the_conversation_has_taken_what_was_read_ahead_more_is(
                 await trio.sleep(10)
 
     client, server = trio.testing.memory_stream_pair()
-    chat = Taking(BreakingStream(server))
+    chat = Taking(CountedStream(server))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(run, chat)
         await say(client, b"work\n" + b"x" * 1050 + b"\nlong work\n")
@@ -550,7 +532,7 @@ async def test_when_the_conversation_has_taken_what_was_read_ahead_more_is(
 
 async def test_nothing_is_read_ahead_without_a_lookout(autojump_clock: trio.testing.MockClock) -> None:
     client, server = trio.testing.memory_stream_pair()
-    stream = BreakingStream(server)
+    stream = CountedStream(server)
     chat = Narrow(stream)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(run, chat)
@@ -754,7 +736,7 @@ async def test_input_while_output_is_overfull_does_not_pass_the_mark(autojump_cl
             self.push(b"x" * 5000)
 
     client, server = trio.testing.lockstep_stream_pair()
-    stream = BreakingStream(server)
+    stream = CountedStream(server)
     chat = Verbose(stream)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(run, chat)

@@ -7,7 +7,9 @@ import array
 import pytest
 import trio
 import trio.testing
-from support import CountingStream, RecordingChat, StallingStream, converse, receive_all, receive_exactly, talk
+from support import CountingStream, RecordingChat, converse, receive_all, receive_exactly, talk
+
+from trio_chat.testing import StallingStream
 
 
 class Echo(RecordingChat):
@@ -251,7 +253,7 @@ async def test_input_that_came_before_the_peer_was_gone_is_handed_over() -> None
 
 async def test_output_that_nobody_takes_is_dropped_when_the_connection_is_cancelled() -> None:
     client, server = trio.testing.memory_stream_pair()
-    chat = Echo(StallingStream(server))
+    chat = Echo(StallingStream(server, send_after=0))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(chat.run)
         await client.send_all(b"x\n")

@@ -15,13 +15,13 @@ from bounded import converse, put, run, say, talk
 from support import (
     CountingStream,
     RecordingChat,
-    StallingStream,
     receive_all,
     receive_exactly,
     splits,
 )
 
 from trio_chat import FrameTooLong, OversizePolicy, Terminator, TimeoutKind
+from trio_chat.testing import BreakingStream, StallingStream
 
 
 class Boom(Exception):
@@ -593,30 +593,6 @@ async def test_a_peer_that_breaks_off_ends_the_wait(autojump_clock: trio.testing
     assert "eof" not in chat.names
 
 
-class BreakingStream(CountingStream):
-    """Breaks when the event is set."""
-
-    def __init__(self, inner: trio.abc.HalfCloseableStream) -> None:
-        super().__init__(inner)
-        self.broken = trio.Event()
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        received = b""
-        async with trio.open_nursery() as nursery:
-
-            async def receive() -> None:
-                nonlocal received
-                received = bytes(await self.inner.receive_some(max_bytes))
-                nursery.cancel_scope.cancel()
-
-            nursery.start_soon(receive)
-            await self.broken.wait()
-            nursery.cancel_scope.cancel()
-        if self.broken.is_set():
-            raise trio.BrokenResourceError("reset by peer")
-        return received
-
-
 async def test_a_peer_that_breaks_off_while_it_is_waited_for(autojump_clock: trio.testing.MockClock) -> None:
     client, server = trio.testing.memory_stream_pair()
     stream = BreakingStream(server)
@@ -624,7 +600,7 @@ async def test_a_peer_that_breaks_off_while_it_is_waited_for(autojump_clock: tri
     async with trio.open_nursery() as nursery:
         nursery.start_soon(run, chat)
         await say(client, b"ask\nx\n")
-        stream.broken.set()
+        stream.break_now()
     assert chat.calls[-5:] == [
         ("more", False),
         ("end", b""),
@@ -821,7 +797,7 @@ async def test_a_peer_that_stops_reading(autojump_clock: trio.testing.MockClock)
             assert not await self.more()
 
     client, server = trio.testing.memory_stream_pair()
-    chat = Pushing(StallingStream(server))
+    chat = Pushing(StallingStream(server, send_after=0))
     await client.send_all(b"ask\n")
     await run(chat)
     assert trio.current_time() == 5
@@ -854,7 +830,7 @@ async def test_a_peer_that_stops_reading_more_than_the_high_water_mark(
                 pass
 
     client, server = trio.testing.memory_stream_pair()
-    chat = Pushing(StallingStream(server))
+    chat = Pushing(StallingStream(server, send_after=0))
     await client.send_all(b"ask\n")
     await run(chat)
     assert trio.current_time() == 5
@@ -875,7 +851,7 @@ async def test_a_close_while_it_waits_for_the_queue_to_become_shorter(
                 pass
 
     client, server = trio.testing.memory_stream_pair()
-    chat = Pushing(StallingStream(server))
+    chat = Pushing(StallingStream(server, send_after=0))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(run, chat)
         await client.send_all(b"ask\n")
@@ -1424,7 +1400,7 @@ async def test_a_stall_of_more_than_the_high_water_mark_does_not_spin(
                 await self.receive_more()
 
     client, server = trio.testing.memory_stream_pair()
-    chat = Pushing(StallingStream(server))
+    chat = Pushing(StallingStream(server, send_after=0))
     await client.send_all(b"ask\n1\n2\n")
     await run(chat)
     assert trio.current_time() == 5
@@ -1694,7 +1670,7 @@ async def test_if_a_second_task_comes_in_between_nothing_hangs(
         if end == "eof":
             await client.send_eof()
         elif end == "reset":
-            stream.broken.set()
+            stream.break_now()
         elif end != "idle":
             getattr(chat, end)()
         if end == "close_when_idle" and not input_:
@@ -1883,5 +1859,5 @@ async def test_the_failure_of_a_producer_is_noticed_after_the_peer_has_gone(
 
     _, server = trio.testing.memory_stream_pair()
     with pytest.raises(Boom):
-        await run(Producing(StallingStream(server)))
+        await run(Producing(StallingStream(server, send_after=0)))
     assert trio.current_time() == 5

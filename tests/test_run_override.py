@@ -7,9 +7,10 @@ from functools import partial
 import trio
 import trio.testing
 from bounded import LONG
-from support import MemoryListener, RecordingChat, StallingStream, receive_all
+from support import MemoryListener, RecordingChat, receive_all
 
 from trio_chat import serve_listeners
+from trio_chat.testing import StallingStream
 
 
 class Refusing(RecordingChat):
@@ -72,7 +73,7 @@ async def test_what_is_pushed_before_run_has_to_be_read_in_time(autojump_clock: 
         write_timeout = 5
 
         def __init__(self, stream: trio.StapledStream[trio.abc.SendStream, trio.abc.ReceiveStream]) -> None:
-            super().__init__(StallingStream(stream))
+            super().__init__(StallingStream(stream, send_after=0))
             chats.append(self)
 
         async def run(self) -> None:

@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 import trio
 import trio.testing
-from support import RecordingChat, StallingStream, receive_all, talk
+from support import RecordingChat, receive_all, talk
 
 from trio_chat import TimeoutKind
 from trio_chat._alarm import current_alarm
+from trio_chat.testing import StallingStream
 
 Jump = Callable[[float], object]
 
@@ -140,7 +141,7 @@ async def test_a_callback_is_never_cut_short_by_a_timeout(autojump_clock: trio.t
 
 async def test_a_peer_that_stops_reading_is_given_up(autojump_clock: trio.testing.MockClock) -> None:
     _, server = trio.testing.memory_stream_pair()
-    chat = Timed(StallingStream(server))
+    chat = Timed(StallingStream(server, send_after=0))
     chat.push(b"x" * 100)
     await chat.run()
     assert trio.current_time() == 5
@@ -155,7 +156,7 @@ async def test_a_handler_that_waits_for_output_learns_of_the_stall(autojump_cloc
             await self.drain()
 
     _, server = trio.testing.memory_stream_pair()
-    chat = Streaming(StallingStream(server))
+    chat = Streaming(StallingStream(server, send_after=0))
     await chat.run()
     assert trio.current_time() == 5
     assert chat.names == ["timeout", "close"]
@@ -163,7 +164,7 @@ async def test_a_handler_that_waits_for_output_learns_of_the_stall(autojump_cloc
 
 async def test_a_stall_while_closing_is_reported_and_ends_it(autojump_clock: trio.testing.MockClock) -> None:
     _, server = trio.testing.memory_stream_pair()
-    chat = Timed(StallingStream(server))
+    chat = Timed(StallingStream(server, send_after=0))
     chat.push(b"x" * 100)
     chat.close_when_done()
     await chat.run()
@@ -350,7 +351,7 @@ async def test_what_the_alarm_remembers_does_not_grow(autojump_clock: trio.testi
 @pytest.mark.parametrize("turn", range(10))
 async def test_drain_says_who_has_ended_it(autojump_clock: trio.testing.MockClock, turn: int) -> None:
     _, server = trio.testing.memory_stream_pair()
-    chat = Timed(StallingStream(server))
+    chat = Timed(StallingStream(server, send_after=0))
     chat.low_water_bytes = 0
     chat.push(b"x")
     async with trio.open_nursery() as nursery:
