@@ -67,8 +67,8 @@ async def cancel_at_every_checkpoint(
         async_fn: the scenario; it ends by itself if it is not cancelled.
         check: the invariant, called with `args` after each run, the last one included; it may be `async def`.
         max_checkpoints: at how many of them it gives up: the scenario does not seem to end by itself.
-        max_steps_to_end: how many steps its tasks may take after the cancellation. Then it has ended in vain, the
-            cancellation is taken back, so that the scenario can end.
+        max_steps_to_end: how many steps its tasks may take after the cancellation. With the last of them the verdict is
+            clear; it is logged, and the cancellation taken back, so that the scenario can end.
 
     Returns at how many checkpoints it was cancelled: 0 if there are none, and nothing was tested.
 
@@ -80,7 +80,8 @@ async def cancel_at_every_checkpoint(
     If cancelled, so is the scenario; `check` is not called.
 
     It works on any clock, within any task. The order in which tasks that are ready at the same time take their steps
-    is random, as always in Trio: to see more of the orders, call it several times.
+    is random, as always in Trio: to see more of the orders, call it several times. A scenario that waits for ever in a
+    shield hangs, for nothing can end it.
     """
     tried: set[Place] = set()
     while True:

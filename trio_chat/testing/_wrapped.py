@@ -28,7 +28,7 @@ class WrappedStream(trio.abc.Stream):
         #: The stream inside.
         self.transport_stream: trio.abc.Stream = transport_stream
         #: Whether `aclose` was called.
-        self.closed = False
+        self.closed: bool = False
         self._sender = _OneTask("another task is sending on this stream")
         self._receiver = _OneTask("another task is receiving from this stream")
 
