@@ -300,6 +300,19 @@ async def test_what_swallows_again_and_again_is_let_go(caplog: pytest.LogCapture
     assert "at checkpoint 1:\n  stubborn()" in record.getMessage()
 
 
+async def test_what_is_let_go_and_hangs_is_ended_by_a_timeout(autojump_clock: trio.testing.MockClock) -> None:
+    async def stubborn() -> None:
+        for _ in range(1000):
+            with suppress(trio.Cancelled):
+                await trio.sleep(0)
+        await trio.sleep_forever()
+
+    with trio.move_on_after(5) as scope:
+        await cancel_at_every_checkpoint(stubborn)
+    assert scope.cancelled_caught
+    assert trio.current_time() == 5
+
+
 @pytest.mark.parametrize(("steps", "fails"), [(9, False), (10, True)])
 async def test_how_many_steps_a_scenario_may_take_to_end(steps: int, *, fails: bool) -> None:
     async def scenario() -> None:

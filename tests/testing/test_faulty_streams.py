@@ -558,3 +558,15 @@ async def test_a_conversation_over_a_stream_that_fails_by_lot(
     if "none" in repr(stream) or repr(stream).count("Stream ") == 1:
         assert chat.frames == lines
         assert answer.endswith(b"39\n")
+
+
+@pytest.mark.parametrize("faults", [[], ["brake"], ["none", "brake"]])
+def test_faults_that_do_not_exist_cannot_be_drawn(faults: list[RandomFault]) -> None:
+    with pytest.raises(ValueError, match="faults are some of"):
+        RandomlyFaultyStream(trio.testing.memory_stream_pair()[0], seed=1, faults=faults)
+
+
+@pytest.mark.parametrize("make", KINDS)
+def test_they_go_around_streams_alone(make: Make) -> None:
+    with pytest.raises(TypeError, match=r"goes around a trio\.abc\.Stream; got 3"):
+        make(3)  # type: ignore[arg-type]

@@ -307,6 +307,8 @@ class RandomlyFaultyStream(WrappedStream):
         within_calls: int = 10,
         faults: Sequence[RandomFault] = get_args(RandomFault),
     ) -> None:
+        if not faults or not set(faults) <= set(get_args(RandomFault)):
+            raise ValueError(f"faults are some of {get_args(RandomFault)}; got {faults!r}")
         plan = random.Random(seed)  # noqa: S311  # it is to be predictable
         side = plan.choice(("receive", "send"))
         after = {f"{side}_after": plan.randrange(within_bytes)}

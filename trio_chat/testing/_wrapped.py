@@ -25,6 +25,8 @@ class WrappedStream(trio.abc.Stream):
         return super().__new__(kind)
 
     def __init__(self, transport_stream: trio.abc.Stream) -> None:
+        if not isinstance(transport_stream, trio.abc.Stream):
+            raise TypeError(f"{type(self).__name__} goes around a trio.abc.Stream; got {transport_stream!r}")
         #: The stream inside.
         self.transport_stream: trio.abc.Stream = transport_stream
         #: Whether `aclose` was called.
