@@ -1,0 +1,96 @@
+"""A dialogue as it went: who said what, and what else happened. It prints as a transcript, which can be played."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal, NamedTuple, TypeAlias
+
+#: C: the client, which is the peer that a test scripts; S: the server, which is the handler.
+Speaker: TypeAlias = Literal["C", "S"]
+
+#: What happens besides bytes, in the words of a transcript: "<eof>", "<reset>", "<pause 5>".
+Event: TypeAlias = str
+
+_MARKER = re.compile(r"<(?:any|eof|nothing|pause|raw|reset)\b", re.IGNORECASE)
+_SHOWN_LINES = 60
+
+
+class Turn(NamedTuple):
+    """What one of them did: said `data`, or else `event`."""
+
+    speaker: Speaker
+    data: bytes
+    event: Event = ""
+
+
+class Dialogue:
+    def __init__(self) -> None:
+        self.turns: list[Turn] = []
+
+    def said(self, speaker: Speaker, data: bytes) -> None:
+        """Note what was said; together with what the same one has said just before."""
+        if self.turns and self.turns[-1].speaker == speaker and not self.turns[-1].event:
+            data = self.turns.pop().data + data
+        self.turns.append(Turn(speaker, data))
+
+    def happened(self, speaker: Speaker, event: Event) -> None:
+        self.turns.append(Turn(speaker, b"", event))
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+    def lines(self) -> list[str]:
+        """As a transcript, for line ends of CR LF if there are any, else of LF: see `newline`."""
+        end = self.newline
+        shown: list[str] = []
+        for speaker, data, event in self.turns:
+            if event:
+                shown.append(f"{speaker}: {event}")
+            shown += [f"{speaker}: {text}" for text in _texts(data, end)]
+        return shown
+
+    def last_lines(self) -> list[str]:
+        """The last of them, as many as one likes to read."""
+        lines = self.lines()
+        left_out = len(lines) - _SHOWN_LINES
+        return [f"({left_out} lines before)", *lines[left_out:]] if left_out > 0 else lines
+
+    @property
+    def newline(self) -> bytes:
+        everything = b"".join(turn.data for turn in self.turns)
+        return b"\r\n" if b"\r\n" in everything or b"\n" not in everything else b"\n"
+
+
+def _texts(data: bytes, end: bytes) -> list[str]:
+    *lines, rest = data.split(end)
+    texts = [_text(line) or f"<raw> {escaped(line + end)}" for line in lines]
+    return [*texts, f"<raw> {escaped(rest)}"] if rest else texts
+
+
+def _text(line: bytes) -> str:
+    """The line as it stands in a transcript; "" if it cannot stand there but in the raw."""
+    try:
+        text = line.decode()
+    except UnicodeDecodeError:
+        return ""
+    stands = text.isprintable() and text == text.strip() and text and not _MARKER.search(text)
+    return text if stands else ""
+
+
+def escaped(data: bytes) -> str:
+    """The bytes as in a Python literal, without its quotes, and such that spaces at the ends are seen."""
+    text = repr(data + b"\"'")[2:-4].replace("\\'", "'")
+    return re.sub(r"^ | $", r"\\x20", text)
+
+
+def difference(expected: bytes, received: bytes) -> str:
+    """Where the two part, in two lines and a third that points at it. They do differ."""
+    at = next(
+        (index for index, pair in enumerate(zip(expected, received, strict=False)) if pair[0] != pair[1]),
+        min(len(expected), len(received)),
+    )
+    start = max(at - 40, 0)
+    cut = "…" if start else ""
+    pointer = " " * len(cut + repr(expected[start:at])[:-1]) + "^"
+    one, other = (cut + repr(data[start : at + 60]) + "…" * (len(data) > at + 60) for data in (expected, received))
+    return f"expected  {one}\nreceived  {other}\n          {pointer} byte {at}"

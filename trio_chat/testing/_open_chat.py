@@ -1,0 +1,91 @@
+"""A handler in conversation with a scripted peer, over memory streams."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
+from typing import TypeAlias
+
+import trio
+from trio.testing import memory_stream_pair
+
+from .. import HandlerFactory
+from ._peer import Mismatch, Peer
+from ._streams import BreakingStream
+from ._tasks import new_system_tasks, system_tasks
+
+#: Makes the two ends of a connection: the peer's, and the handler's.
+StreamPair: TypeAlias = Callable[[], tuple[trio.abc.HalfCloseableStream, trio.abc.HalfCloseableStream]]
+
+_peer: ContextVar[Peer] = ContextVar("trio_chat.testing peer")
+
+
+@asynccontextmanager
+async def open_chat(
+    handler_factory: HandlerFactory, *, patience: float = 5.0, streams: StreamPair = memory_stream_pair
+) -> AsyncGenerator[Peer, None]:
+    r"""Run a handler on one end of a connection, and give a scripted peer on the other one.
+
+        async with open_chat(Adder) as peer:
+            await peer.send(b"1\n5")
+            await peer.expect(b"5\n")
+            await peer.expect_nothing()
+
+    At the end of the block the peer ends its side. The block fails if the handler has then sent anything that was not
+    expected, if it goes on, if it has started a system task that goes on, and if it has failed: with what `run()`
+    raised, or what was logged below "trio_chat" as an error, unless `Peer.expect_error` has taken it.
+
+    Args:
+        handler_factory: takes the stream and gives the handler, as for the `serve_…` functions.
+        patience: how many seconds of Trio's clock may go by before what is expected comes.
+        streams: makes the connection; `trio.testing.memory_stream_pair`, whose buffers have no limit, by default. Over
+            `trio.testing.lockstep_stream_pair` a handler waits until the peer hears what it sends.
+
+    Raises:
+        Mismatch: if the conversation did not go as expected.
+        Exception: what the handler has raised.
+    """
+    ours, theirs = streams()
+    handlers_end = BreakingStream(theirs)
+    peer = Peer(handler_factory(handlers_end), ours, handlers_end, patience)
+    tasks = system_tasks()
+    failure: Exception | None = None
+    async with trio.open_nursery() as nursery:
+        with _noting_what_is_logged(peer):
+            nursery.start_soon(peer.run)
+            try:
+                yield peer
+                await peer.finish()
+                if left := await new_system_tasks(tasks):
+                    raise Mismatch(f"the handler has started tasks that still run: {', '.join(left)}")
+            except Exception as exc:
+                failure = exc
+            nursery.cancel_scope.cancel()
+    await trio.aclose_forcefully(ours)
+    if failure is not None:
+        raise failure
+
+
+@contextmanager
+def _noting_what_is_logged(peer: Peer) -> Iterator[None]:
+    """The exceptions that the handler's tasks log as errors are noted by its peer."""
+    logger, noting, token = logging.getLogger("trio_chat"), _Noting(peer), _peer.set(peer)
+    logger.addHandler(noting)
+    try:
+        yield
+    finally:
+        logger.removeHandler(noting)
+        _peer.reset(token)
+
+
+class _Noting(logging.Handler):
+    def __init__(self, peer: Peer) -> None:
+        super().__init__(logging.ERROR)
+        self._noting_peer = peer
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info and record.exc_info[1]
+        if isinstance(error, Exception) and _peer.get(None) is self._noting_peer:
+            self._noting_peer.note_error(error)

@@ -1,0 +1,239 @@
+"""The scripted peer: the other end of a conversation, which says what a test tells it, and hears what it expects.
+
+Nothing here sleeps. What must come is waited for on Trio's clock, which costs no time on a `MockClock` that jumps; that
+nothing comes is known when all tasks are blocked.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import NoReturn, TypeVar
+
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from .. import AsyncChat
+from ._dialogue import Dialogue, Event, difference
+from ._idleness import in_time, let_time_go_by
+from ._streams import BreakingStream
+
+ErrorT = TypeVar("ErrorT", bound=Exception)
+
+
+class Mismatch(AssertionError):
+    """The conversation did not go as expected: the message says what is different, and shows how it went."""
+
+
+class Peer:
+    """The other end of a handler's conversation; see `open_chat`.
+
+    What does not come within `patience` seconds of Trio's clock is not expected any longer; on a `MockClock` that
+    stands still, when all tasks are blocked.
+
+    Attributes:
+        chat: the handler.
+        stream: this end of the connection. Who reads from it takes bytes away from the expectations.
+        dialogue: how it went so far. `str(dialogue)` is a transcript of it.
+    """
+
+    def __init__(
+        self, chat: AsyncChat, stream: trio.abc.HalfCloseableStream, handlers_end: BreakingStream, patience: float
+    ) -> None:
+        self.chat = chat
+        self.stream = stream
+        self.dialogue = Dialogue()
+        self._handlers_end = handlers_end
+        self._patience = patience
+        self._unread = b""
+        self._end: Event = ""  # how the handler's side has ended
+        self._ended = False  # ours
+        self._errors: list[Exception] = []
+        self._over = trio.Event()  # the conversation
+
+    async def run(self) -> None:
+        """Hold the handler's side of the conversation. What it raises is kept: see `expect_error`."""
+        try:
+            await self.chat.run()
+        except Exception as exc:
+            self.note_error(exc)
+        finally:
+            self._over.set()
+
+    def note_error(self, error: Exception) -> None:
+        """Something has failed, and this may be the only one who is told so."""
+        self._errors.append(error)
+
+    # ------------------------------------------------------------------ saying something
+
+    async def send(self, data: bytes) -> None:
+        """Say `data`. Raises `Mismatch` if nobody listens any more."""
+        self.dialogue.said("C", data)
+        broken: list[Exception] = []
+
+        async def send() -> None:
+            try:
+                await self.stream.send_all(data)
+            except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+                broken.append(exc)
+
+        if not await self._in_time(send):
+            self.fail("the handler does not receive what is sent to it")
+        if broken:
+            await self._fail_after_a_look("the handler has closed the connection, and cannot be sent anything", *broken)
+
+    async def send_eof(self) -> None:
+        """End our side of the connection; the handler may go on sending."""
+        self.dialogue.happened("C", "<eof>")
+        self._ended = True
+        await self.stream.send_eof()
+
+    async def break_connection(self) -> None:
+        """Break the connection, as a reset does: whatever the handler does with its stream fails."""
+        self.dialogue.happened("C", "<reset>")
+        self._ended = True
+        self._end = self._end or "<reset>"
+        self._handlers_end.break_now()
+        await trio.lowlevel.checkpoint()
+
+    async def pause(self, seconds: float) -> None:
+        """Let so much time go by; on a `MockClock` that stands still, move it."""
+        self.dialogue.happened("C", f"<pause {seconds:g}>")
+        await let_time_go_by(seconds)
+
+    # ------------------------------------------------------------------ hearing something
+
+    async def expect(self, data: bytes) -> None:
+        """Wait for exactly `data`. What comes behind it is for the next expectation. Raises `Mismatch`."""
+        if not data:
+            raise ValueError("to expect that nothing comes, use expect_nothing()")
+        while not self._unread.startswith(data):
+            if not data.startswith(self._unread) or not await self._receive():
+                await self._take_what_has_come()
+                self.fail(f"{self._what_has_come()}\n{difference(data, self._unread)}")
+        self._unread = self._unread[len(data) :]
+
+    async def expect_until(self, terminator: bytes) -> bytes:
+        """Wait for `terminator`, and return what comes up to it, with it. Raises `Mismatch`."""
+        if not terminator:
+            raise ValueError("a terminator has at least one byte")
+        while (at := self._unread.find(terminator)) < 0:
+            if not await self._receive():
+                self.fail(f"{self._what_has_come()}\nexpected  {terminator!r} somewhere in it")
+        end = at + len(terminator)
+        data, self._unread = self._unread[:end], self._unread[end:]
+        return data
+
+    async def expect_eof(self) -> None:
+        """Wait until the handler has ended its side, without anything before that. Raises `Mismatch`."""
+        while not self._unread and await self._receive():
+            pass
+        if self._unread or self._end != "<eof>":
+            self.fail(f"expected the end of the connection; {self._what_has_come()}")
+
+    async def expect_nothing(self) -> None:
+        """See that nothing comes, neither bytes nor the end, before all tasks are blocked. Raises `Mismatch`."""
+        await self._take_what_has_come()
+        if self._unread or self._end:
+            self.fail(f"expected nothing; {self._what_has_come()}")
+
+    async def expect_error(self, kind: type[ErrorT], match: str = "") -> ErrorT:
+        """Wait until something has failed, and return the exception: what `run()` raised, or what was logged.
+
+        Args:
+            kind: the exception is one of these.
+            match: a regular expression that is found in its text.
+
+        Raises `Mismatch` if nothing has failed, or something else.
+        """
+        if not self._errors:
+            await self._in_time(self._over.wait)
+        fitting = (error for error in self._errors if isinstance(error, kind) and re.search(match, str(error)))
+        if (error := next(fitting, None)) is None:
+            self.fail(f"expected {kind.__name__}" + f" with {match!r}" * bool(match))
+        self._errors.remove(error)
+        return error
+
+    # ------------------------------------------------------------------ the end
+
+    async def finish(self) -> None:
+        """See that nothing is left: no output that was not expected, no failure, no task. Our side is ended."""
+        await self._take_what_has_come()
+        self._check_nothing_is_unread()
+        await self._end_our_side()
+        if not await self._in_time(self._over.wait):
+            self.fail("the handler still runs, although the peer has ended its side")
+        while await self._receive():
+            pass
+        self._check_nothing_is_unread()
+        if self._errors:
+            raise self._errors[0]
+
+    def _check_nothing_is_unread(self) -> None:
+        if self._unread:
+            self.fail(f"the handler has sent more than was expected: {self._unread!r}", *self._errors)
+
+    async def _end_our_side(self) -> None:
+        if self._ended:
+            return
+        if not self._end:
+            self.dialogue.happened("C", "<eof>")  # that is what a handler ends for, which has not ended before
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            await self.stream.send_eof()
+
+    # ------------------------------------------------------------------ receiving
+
+    async def _receive(self) -> bool:
+        """Wait for more. False if that is in vain."""
+        return not self._end and await self._in_time(self._receive_some) and not self._end
+
+    async def _receive_some(self) -> None:
+        try:
+            data = await self.stream.receive_some()
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self._note_end("<reset>")
+        else:
+            if data:
+                self._unread += data
+                self.dialogue.said("S", bytes(data))
+            else:
+                self._note_end("<eof>")
+
+    def _note_end(self, end: Event) -> None:
+        self._end = end
+        self.dialogue.happened("S", end)
+
+    async def _take_what_has_come(self) -> None:
+        """Receive until all tasks are blocked."""
+
+        async def receive() -> None:
+            while not self._end:
+                await self._receive_some()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(receive)
+            await wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+
+    async def _in_time(self, wait: Callable[[], Awaitable[object]]) -> bool:
+        return await in_time(wait, self._patience)
+
+    # ------------------------------------------------------------------ failing
+
+    def _what_has_come(self) -> str:
+        if self._unread:
+            return f"what has come is {self._unread!r}" + (f", and {self._end}" if self._end else "")
+        if self._end:
+            return f"what has come is {self._end}"
+        return f"nothing has come within {self._patience:g} seconds"
+
+    async def _fail_after_a_look(self, message: str, *causes: Exception) -> NoReturn:
+        await self._take_what_has_come()
+        self.fail(message, *causes)
+
+    def fail(self, message: str, *causes: Exception) -> NoReturn:
+        """Raise `Mismatch` with the dialogue so far; from what has failed before, or else from `causes`."""
+        shown = "\n".join(f"    {line}" for line in self.dialogue.last_lines()) or "    (nothing was said)"
+        cause = (*self._errors, *causes, None)[0]
+        raise Mismatch(f"{message}\n  the dialogue:\n{shown}") from cause

@@ -1,0 +1,18 @@
+"""Tasks that outlive who has started them."""
+
+from __future__ import annotations
+
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+
+def system_tasks() -> set[trio.lowlevel.Task]:
+    """Those that run now."""
+    root = trio.lowlevel.current_root_task()
+    return set() if root is None else {task for nursery in root.child_nurseries for task in nursery.child_tasks}
+
+
+async def new_system_tasks(before: set[trio.lowlevel.Task]) -> list[str]:
+    """The names of those that have been started since, and still run when all tasks are blocked, but for our own."""
+    await wait_all_tasks_blocked()
+    return sorted(task.name for task in system_tasks() - before if not task.name.startswith("trio_chat"))
