@@ -1,0 +1,207 @@
+"""Transcripts: how they are written, played, and how they fail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import trio
+from hypothesis import given, settings, strategies as st
+from trio.testing import MockClock
+
+from trio_chat import AsyncChat
+from trio_chat.testing import Dialogue, Mismatch, TranscriptError, open_chat, parse_transcript, run_transcript
+
+
+class Lines(AsyncChat):
+    """Answers each line with the same; says when it is tired of waiting."""
+
+    terminator = b"\r\n"
+    idle_timeout = 300.0
+
+    def found_terminator(self) -> None:
+        line = self._get_data()
+        if line == b"quit":
+            self.close_when_done()
+        elif line == b"fail":
+            raise LookupError("as you wish")
+        else:
+            self.push(line + b"\r\n")
+
+    def handle_timeout(self, kind: Any) -> None:
+        self.push(b"421 tired\r\n")
+        super().handle_timeout(kind)
+
+
+async def test_a_dialogue() -> None:
+    await run_transcript(
+        Lines,
+        r"""
+        # lines of one come in one breath
+        C: hello, world
+        C: <raw> by\x74es\r\nand
+        C: <raw> 'more' \"\'\\\r\n
+        C:   blanks around do not count
+        C:
+        S: hello, world
+        S: bytes
+        S: and'more' "'\
+        S: <any>
+        S:
+        S: <nothing>
+
+        C: grüße
+        S: gr<ANY>e
+        C: quit
+        S: <eof>
+        """,
+    )
+
+
+async def test_time_goes_by(mock_clock: MockClock) -> None:
+    await run_transcript(
+        Lines,
+        """
+        C: hello
+        S: hello
+        C: <pause 299.5>
+        S: <nothing>
+        C: <pause 0.5>
+        S: 421 <any>
+        S: <eof>
+        """,
+    )
+    assert trio.current_time() == 300
+
+
+@pytest.mark.parametrize("marker", ["eof", "reset"])
+async def test_the_client_ends_it(marker: str) -> None:
+    await run_transcript(
+        Lines, f"C: one\nS: one\nC: <raw> half a line\nC: <{marker}>\n" + "S: <eof>\n" * (marker == "eof")
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ("C: one\nS: one\nC: two\nS: too\nC: x", 4, r"expected  b'too\r\n'"),
+        ("C: one\nS: two <any>\n", 2, r"what has come is b'one\r\n'"),
+        ("C: one\nS: <eof>\n", 2, "expected the end of the connection"),
+        ("C: one\nS: <nothing>\n", 2, "expected nothing"),
+        ("C: quit\nS: <eof>\nC: <pause 1>\nC: more\nS: more", 4, "the handler has closed the connection"),
+        ("C: quit\n\n# now\nS: <any>\n", 4, "what has come is <eof>"),
+    ],
+)
+async def test_a_failure_points_at_the_line(text: str, line: int, words: str, autojump_clock: MockClock) -> None:
+    with pytest.raises(Mismatch) as caught:
+        await run_transcript(Lines, text)
+    told = str(caught.value)
+    assert told.startswith(f"in line {line} of the transcript:\n")
+    assert f">{line:5}  {text.splitlines()[line - 1]}\n" in told
+    assert words in told
+
+
+async def test_what_is_left_at_the_end_fails() -> None:
+    with pytest.raises(Mismatch, match="sent more than was expected"):
+        await run_transcript(Lines, "C: one\nC: two\nS: one")
+    with pytest.raises(LookupError):
+        await run_transcript(Lines, "C: fail")
+
+
+async def test_other_line_ends() -> None:
+    class Unix(Lines):
+        terminator = b"\n"
+
+        def found_terminator(self) -> None:
+            self.push(self._get_data() + b"\n")
+
+    await run_transcript(Unix, "C: one\nS: one", newline=b"\n")
+    await run_transcript(Unix, "newline: LF\n\nC: one\nS: one")
+    await run_transcript(Unix, "newline: none\n\nC: one\nC: <raw> \\n\nS: one\nS: <raw> \\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("C: one\nfollowing", "line 2: a line begins with C: or S:"),
+        ("C: one\nnewline: LF", "line 2"),
+        ("newline: CR\nC: one", "the header newline is one of CRLF, LF, none; got 'CR'"),
+        (r"S: <raw> \x4", r"line 1: raw bytes are written as in Python's b'…'; got '\\x4'"),
+        ("C: <raw> grüße", "line 1: raw bytes"),
+        ("C: <pause>", "a pause has a number of seconds"),
+        ("C: <pause soon>", "got 'soon'"),
+        ("C: <pause -1>", "got '-1'"),
+        ("C: <pause inf>", "got 'inf'"),
+        ("C: <nothing>", "line 1: that is not for C: to say"),
+        ("C: <any>", "not for C:"),
+        ("S: <pause 1>", "not for S:"),
+        ("S: <reset>", "not for S:"),
+        ("S: <eof> and more", "line 1: '<eof> and more' is not understood"),
+        ("S: <raw x> a", "is not understood"),
+        ("newline: none\nS: <any>", "<any> goes up to the line end"),
+    ],
+)
+def test_what_is_no_transcript(text: str, words: str) -> None:
+    with pytest.raises(TranscriptError) as caught:
+        parse_transcript(text)
+    assert words in str(caught.value)
+
+
+def test_headers() -> None:
+    transcript = parse_transcript("# comment\nhandler: module:name\nnewline: LF\nmax-x:\n\nC: a")
+    assert transcript.headers == {"handler": "module:name", "newline": "LF", "max-x": ""}
+    assert transcript.newline == b"\n"
+    assert [(step.line, step.speaker, step.data) for step in transcript.steps] == [(6, "C", b"a\n")]
+
+
+pieces = st.lists(
+    st.tuples(
+        st.sampled_from(["C", "S"]),
+        st.one_of(st.binary(min_size=1, max_size=20), st.text(min_size=1, max_size=20).map(str.encode)),
+        st.sampled_from([b"", b"\r\n", b"\n", b"\\", b"'", b'"', b" ", b"<eof>", b"<any>", b"\xc3"]),
+    ),
+    max_size=8,
+)
+
+
+@given(pieces)
+@settings(deadline=None)
+def test_a_printed_dialogue_is_a_transcript_of_it(turns: list[tuple[Any, bytes, bytes]]) -> None:
+    dialogue = Dialogue()
+    for speaker, data, end in turns:
+        dialogue.said(speaker, data + end)
+    transcript = parse_transcript(str(dialogue), newline=dialogue.newline)
+    parsed = Dialogue()
+    for step in transcript.steps:
+        assert step.kind in ("text", "raw")
+        parsed.said(step.speaker, step.data)
+    assert parsed.turns == dialogue.turns
+
+
+async def test_a_recorded_dialogue_can_be_played(mock_clock: MockClock) -> None:
+    async with open_chat(Lines) as peer:
+        await peer.send(b"one\r\n\xff\x00 two \r\n<any>\r\nthr")
+        await peer.send(b"ee\r\n")
+        await peer.expect(b"one\r\n\xff\x00 two \r\n<any>\r\nthree\r\n")
+        await peer.pause(300)
+        await peer.expect_until(b"\n")
+    recorded = str(peer.dialogue)
+    assert "C: <pause 300>\nS: 421 tired\nS: <eof>" in recorded
+    await run_transcript(Lines, recorded)
+
+
+def test_a_long_dialogue_is_cut() -> None:
+    dialogue = Dialogue()
+    dialogue.said("C", b"".join(b"line %d\r\n" % number for number in range(1000)))
+    first, *_, last = dialogue.last_lines()
+    assert (first, last) == ("(940 lines before)", "C: line 999")
+
+
+@pytest.mark.parametrize("make", [str, repr])
+def test_bytes_are_shown_as_they_are(make: Callable[[object], str]) -> None:
+    dialogue = Dialogue()
+    dialogue.said("S", b"no line end")
+    assert str(dialogue) == "S: <raw> no line end"
+    assert "Dialogue" in repr(dialogue)
+    assert make(dialogue)

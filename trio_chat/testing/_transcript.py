@@ -1,0 +1,159 @@
+r"""Transcripts: dialogues as RFCs print them, which can be played.
+
+    newline: CRLF
+
+    S: 220 <any> ready
+    C: EHLO client.example
+    S: 250-mail.example greets client.example
+    S: 250 SIZE 1000000
+    # this client is slow
+    C: <pause 400>
+    S: 421 <any>
+    S: <eof>
+
+A line that begins with C: is said by the client, the scripted peer; with S:, by the server, the handler. Each stands
+for its text, in UTF-8, without blanks around it, and a line end: CR LF, or what the header `newline` says, LF or none.
+Lines of one that follow each other are said in one breath. Blank lines, and lines that begin with #, mean nothing.
+
+Instead of a text, or, `<any>`, within one:
+
+    <any>          S: any text, up to the line end
+    <raw> \x16\0   bytes, escaped as in Python, and no line end
+    <nothing>      S: nothing comes until all tasks are blocked
+    <pause 5>      C: so many seconds go by
+    <eof>          the end of this side
+    <reset>        C: the connection breaks
+
+Before the first line of the dialogue there may be headers, as `newline`; others are for whoever plays it.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from ._dialogue import Speaker
+
+Kind: TypeAlias = Literal["text", "raw", "pattern", "nothing", "pause", "eof", "reset"]
+
+NEWLINES = {"CRLF": b"\r\n", "LF": b"\n", "none": b""}
+_TURN = re.compile(r"([CS]):(?:\s+(.*))?")
+_HEADER = re.compile(r"([a-z][a-z-]*):\s*(.*)")
+_MARKER = re.compile(r"<(raw|nothing|pause|eof|reset)\b([^>]*)>(.*)", re.IGNORECASE)
+_ANY = re.compile(r"<any>", re.IGNORECASE)
+_SAID_BY: dict[Kind, str] = {"nothing": "S", "pattern": "S", "pause": "C", "reset": "C"}
+
+
+class TranscriptError(ValueError):
+    """This is no transcript; the message says in which line, and why."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One line of a transcript."""
+
+    line: int
+    speaker: Speaker
+    kind: Kind
+    data: bytes = b""  # what is said
+    pattern: re.Pattern[bytes] | None = None  # what a line of the server's matches, with its end
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """A transcript that has been read.
+
+    Attributes:
+        text: as it stands there.
+        steps: its lines.
+        headers: by name.
+        newline: what ends a line of the dialogue.
+    """
+
+    text: str
+    newline: bytes
+    steps: tuple[Step, ...] = ()
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def around(self, line: int, context: int = 3) -> str:
+        """The transcript around a line, which is pointed at."""
+        lines = self.text.splitlines()
+        first = max(line - context, 1)
+        shown = enumerate(lines[first - 1 : line + context], first)
+        return "\n".join(f"{'>' if number == line else ' '} {number:4}  {text}".rstrip() for number, text in shown)
+
+
+def parse_transcript(text: str, *, newline: bytes = b"\r\n") -> Transcript:
+    """Read a transcript. `newline` is what ends its lines, unless it says so itself. Raises `TranscriptError`."""
+    headers: dict[str, str] = {}
+    turns: list[tuple[int, Speaker, str]] = []
+    for number, line in _lines(text):
+        if turn := _TURN.fullmatch(line):
+            turns.append((number, "C" if turn[1] == "C" else "S", turn[2] or ""))
+        elif not turns and (header := _HEADER.fullmatch(line)):
+            headers[header[1]] = header[2]
+        else:
+            raise TranscriptError(f"line {number}: a line begins with C: or S:, or with # for a comment; got {line!r}")
+    if (name := headers.get("newline")) is not None:
+        if name not in NEWLINES:
+            raise TranscriptError(f"the header newline is one of {', '.join(NEWLINES)}; got {name!r}")
+        newline = NEWLINES[name]
+    return Transcript(text, newline, tuple(_step(*turn, newline) for turn in turns), headers)
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    for number, line in enumerate(text.splitlines(), 1):
+        if (stripped := line.strip()) and not stripped.startswith("#"):
+            yield number, stripped
+
+
+def _step(line: int, speaker: Speaker, text: str, newline: bytes) -> Step:
+    step = _marked(line, speaker, text)
+    if step is None and _ANY.search(text):
+        pattern = b".*".join(re.escape(part.encode()) for part in _ANY.split(text)) + re.escape(newline)
+        step = Step(line, speaker, "pattern", pattern=re.compile(pattern, re.DOTALL))
+        if not newline:
+            raise TranscriptError(f"line {line}: <any> goes up to the line end, and here there is none")
+    if step is None:
+        return Step(line, speaker, "text", text.encode() + newline)
+    if speaker != _SAID_BY.get(step.kind, speaker):
+        raise TranscriptError(f"line {line}: that is not for {speaker}: to say; got {text!r}")
+    return step
+
+
+def _marked(line: int, speaker: Speaker, text: str) -> Step | None:
+    if not (marker := _MARKER.fullmatch(text)):
+        return None
+    name, argument, rest = marker[1].lower(), marker[2].strip(), marker[3].strip()
+    match name:
+        case "raw" if not argument:
+            return Step(line, speaker, "raw", _unescaped(rest, line))
+        case "pause" if not rest:
+            return Step(line, speaker, "pause", seconds=_seconds(argument, line))
+        case "nothing" | "eof" | "reset" if not (argument or rest):
+            return Step(line, speaker, name)
+    raise TranscriptError(f"line {line}: {text!r} is not understood; the text of a marker is written as <raw>")
+
+
+def _seconds(text: str, line: int) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1
+    if not 0 <= seconds < float("inf"):
+        raise TranscriptError(f"line {line}: a pause has a number of seconds, as in <pause 2.5>; got {text!r}")
+    return seconds
+
+
+def _unescaped(text: str, line: int) -> bytes:
+    """What stands between the quotes of a bytes literal; quotes need no backslash."""
+    quoted = re.sub(r"(\\.)|'", lambda match: match[1] or r"\'", text)
+    try:
+        data: bytes = ast.literal_eval(f"b'{quoted}'")
+    except (SyntaxError, ValueError) as exc:
+        raise TranscriptError(f"line {line}: raw bytes are written as in Python's b'…'; got {text!r}") from exc
+    return data
