@@ -21,9 +21,10 @@ from starttls import (
     shake_hands,
     talk_over,
 )
-from support import CountingStream, MemoryListener, StallingStream, receive_all, receive_exactly
+from support import CountingStream, MemoryListener, receive_all, receive_exactly
 
 from trio_chat import serve_listeners
+from trio_chat.testing import StallingStream
 
 
 @pytest.fixture(autouse=True)
@@ -153,7 +154,7 @@ async def test_a_client_that_does_not_read_the_answer(autojump_clock: trio.testi
         write_timeout = 5
 
     client, server = trio.testing.memory_stream_pair()
-    chat = Stalled(StallingStream(server))
+    chat = Stalled(StallingStream(server, send_after=0))
     await client.send_all(b"STARTTLS\r\n")
     await run(chat)
     assert trio.current_time() == 5

@@ -1,0 +1,153 @@
+"""The generic promises: each broken one is found in a handler that breaks it, and right handlers keep them all."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from trio_chat import AsyncChat, TerminatorBuffer
+from trio_chat.http import HTTPRequestHandler, Request, Response
+from trio_chat.testing import BrokenPromise, check_handler
+
+INPUT = b"one\r\ntwo\r\n\r\nthree\r"
+
+
+class Right(AsyncChat):
+    terminator = b"\r\n"
+
+    async def found_terminator(self) -> None:
+        await trio.lowlevel.checkpoint()
+        self.push(self._get_data() + b"|")
+
+
+class WaitsForTheClient(Right):
+    """Waits in a callback, where it is cancelled, stopped, or left alone."""
+
+    async def found_terminator(self) -> None:
+        self.push(self._get_data() + b"|")
+        await self.wait_eof()
+
+
+class LosesHeldBackBytes(AsyncChat):
+    """Has a buffer of its own for each chunk."""
+
+    terminator = None
+
+    def collect_incoming_data(self, data: bytes) -> None:
+        buffer = TerminatorBuffer(b"\r\n")
+        buffer.feed(data)
+        for pieces, ended in buffer:
+            for piece in pieces:
+                self.push(piece + b"|" * ended)
+
+
+class LeaksATask(Right):
+    leaks: trio.CancelScope
+
+    def handle_connect(self) -> None:
+        trio.lowlevel.spawn_system_task(self.go_on, name="the leak")
+
+    async def go_on(self) -> None:
+        with self.leaks:
+            await trio.sleep_forever()
+
+
+class SwallowsCancelled(Right):
+    async def found_terminator(self) -> None:
+        try:
+            await trio.sleep(1)
+        except BaseException:
+            logging.getLogger("test").debug("whatever")
+        self.push(self._get_data())
+
+
+class SwallowsItForEver(Right):
+    async def found_terminator(self) -> None:
+        while not self.closing:
+            try:
+                await trio.sleep(1)
+            except BaseException:
+                continue
+
+
+class GoesOnAfterTheEnd(Right):
+    async def handle_eof(self) -> None:
+        await trio.sleep_forever()
+
+
+class PushesAtTheEnd(Right):
+    def handle_close(self) -> None:
+        self.push(b"bye")
+
+
+class MindsABrokenConnection(Right):
+    async def found_terminator(self) -> None:
+        self.push(self._get_data())
+        try:
+            await self.wait_eof()
+            await self.drain()
+        except trio.BrokenResourceError:
+            raise RuntimeError("where is everybody?") from None
+
+
+class FailsAtTheEnd(Right):
+    def handle_eof(self) -> None:
+        if self.incoming:
+            raise EOFError
+        super().handle_eof()
+
+
+@pytest.mark.parametrize("handler", [Right, WaitsForTheClient])
+async def test_right_handlers(handler: Any, autojump_clock: MockClock) -> None:
+    await check_handler(handler, INPUT)
+
+
+@pytest.mark.parametrize(
+    ("handler", "words"),
+    [
+        (SwallowsCancelled, "keeps the cancellation for itself, in found_terminator()"),
+        (SwallowsItForEver, "goes on and on when it is cancelled: trio.Cancelled has to leave every callback"),
+        (GoesOnAfterTheEnd, "goes on for more than 5 seconds when the client ends its side; after b''"),
+        (
+            PushesAtTheEnd,
+            "fails with Ended('push() after close() or close_when_done()') when it is cancelled; after b''",
+        ),
+        (MindsABrokenConnection, "fails with RuntimeError('where is everybody?') when the connection breaks"),
+        (FailsAtTheEnd, "fails with EOFError() when the client ends its side; after b'o'"),
+    ],
+)
+async def test_broken_promises(handler: Any, words: str, autojump_clock: MockClock) -> None:
+    with pytest.raises(AssertionError) as caught:
+        await check_handler(handler, INPUT)
+    assert words in str(caught.value)
+
+
+async def test_lost_bytes_are_found() -> None:
+    with pytest.raises(AssertionError, match="does not do the same if its input is split as"):
+        await check_handler(LosesHeldBackBytes, INPUT)
+
+
+async def test_a_leak_is_found() -> None:
+    class Leaking(LeaksATask):
+        leaks = trio.CancelScope()
+
+    try:
+        with pytest.raises(BrokenPromise, match="leaves tasks behind: the leak; after b''"):
+            await check_handler(Leaking, INPUT)
+    finally:
+        Leaking.leaks.cancel()
+
+
+async def test_the_http_handler(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def app(request: Request) -> Response:
+        return Response(200, await request.read())
+
+    monkeypatch.setattr("trio_chat.http._response_head.http_date", lambda timestamp: "today")
+    data = (
+        b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabcGET / HTTP/1.1\r\nHost: a\r\n\r\nNONSENSE\r\n\r\n"
+    )
+    await check_handler(lambda stream: HTTPRequestHandler(stream, app), data, most=100)

@@ -1,0 +1,201 @@
+"""Whether a handler cares how its input was split."""
+
+from __future__ import annotations
+
+import random
+import re
+from typing import Any
+
+import pytest
+import trio
+from hypothesis import find, given, settings
+from trio.testing import MockClock
+
+from trio_chat import AsyncChat
+from trio_chat.testing import Call, RecordingChat, assert_same_under_every_split
+from trio_chat.testing._splits import cut, ways_to_cut
+from trio_chat.testing.strategies import chunkings
+
+INPUT = b"a\r\nbb\r\r\n\r\nccc\rd\r\nx\r"
+
+
+class Right(AsyncChat):
+    terminator = b"\r\n"
+
+    def found_terminator(self) -> None:
+        self.push(self._get_data() + b"|")
+
+    def handle_eof(self) -> None:
+        self.push(self._get_data() + b".")
+        super().handle_eof()
+
+
+class LosesHeldBackBytes(AsyncChat):
+    """Looks for the line end by itself, and forgets a CR whose LF does not come."""
+
+    terminator = None
+    received = b""
+
+    def collect_incoming_data(self, data: bytes) -> None:
+        *lines, self.received = (self.received + data).split(b"\r\n")
+        self.received = self.received.removesuffix(b"\r")
+        for line in lines:
+            self.push(line + b"|")
+
+
+class CutsFramesWhereChunksEnd(AsyncChat):
+    """Takes each chunk for whole lines."""
+
+    terminator = None
+
+    def collect_incoming_data(self, data: bytes) -> None:
+        for line in data.split(b"\r\n"):
+            self.push(line + b"|")
+
+
+class CountsItsChunks(Right):
+    """Fails with the third piece of a line."""
+
+    def collect_incoming_data(self, data: bytes) -> None:
+        super().collect_incoming_data(data)
+        if len(self.incoming) == 3:
+            raise OverflowError("too many pieces")
+
+
+async def difference(factory: Any, data: bytes = INPUT, **options: Any) -> str:
+    with pytest.raises(AssertionError) as caught:
+        await assert_same_under_every_split(factory, data, **options)
+    return str(caught.value)
+
+
+async def test_a_right_handler() -> None:
+    tried = await assert_same_under_every_split(Right, INPUT)
+    singles, pairs = 20, 190
+    assert tried == 500 > 2 + singles + pairs
+    assert await assert_same_under_every_split(Right, b"a\r\n") == 4
+    assert await assert_same_under_every_split(Right, b"x") == 1
+    assert await assert_same_under_every_split(Right, b"") == 1
+    assert await assert_same_under_every_split(Right, INPUT, most=10) == 10
+
+
+async def test_held_back_bytes_that_are_lost() -> None:
+    told = await difference(LosesHeldBackBytes)
+    assert told.startswith("the handler does not do the same if its input is split as\n")
+    assert len(told.splitlines()[1].split(" | ")) == 2  # no more cuts than are needed
+    assert "the output is not the same\nexpected  b'" in told
+
+
+async def test_frames_that_end_where_chunks_do() -> None:
+    told = await difference(CutsFramesWhereChunksEnd)
+    assert len(told.splitlines()[1].split(" | ")) == 2
+
+
+async def test_a_difference_that_needs_two_cuts_has_two() -> None:
+    told = await difference(CountsItsChunks, b"abcdefgh\r\n")
+    assert len(told.splitlines()[1].split(" | ")) == 3
+    assert "from run() comes OverflowError('too many pieces'), and None if the input comes whole" in told
+
+
+async def test_callbacks_count_as_output_does() -> None:
+    class Impatient(RecordingChat):
+        terminator = b"\r\n"
+
+        def collect_incoming_data(self, data: bytes) -> None:
+            if data == b"a":
+                self.set_terminator(b"\n")
+            super().collect_incoming_data(data)
+
+    told = await difference(Impatient, b"abc\r\n")
+    assert "there are called" in told
+    assert "  whole     " in told
+    assert "data(b'abc')" in told
+
+
+async def test_a_handler_that_does_not_end(autojump_clock: MockClock) -> None:
+    class Stubborn(Right):
+        async def handle_eof(self) -> None:  # type: ignore[override]
+            await trio.sleep_forever()
+
+    assert "goes on for more than 5 seconds" in await difference(Stubborn)
+
+    class StubbornIfItCameInPieces(Right):
+        async def handle_eof(self) -> None:  # type: ignore[override]
+            if len(self.incoming) > 1:
+                await trio.sleep_forever()
+            super().handle_eof()
+
+    assert "it does not end" in await difference(StubbornIfItCameInPieces, b"ab")
+
+
+async def test_a_handler_that_closes_early() -> None:
+    class OneLine(Right):
+        def found_terminator(self) -> None:
+            super().found_terminator()
+            self.close_when_done()
+
+    await assert_same_under_every_split(OneLine, INPUT)
+
+
+async def test_what_cannot_be_the_same() -> None:
+    class Dated(Right):
+        count = 0
+
+        def found_terminator(self) -> None:
+            Dated.count += 1
+            self.push(b"Date: %d|" % self.count)
+
+    assert "Date" in await difference(Dated)
+    undated = re.compile(rb"Date: \d+")
+    await assert_same_under_every_split(Dated, INPUT, comparable=lambda output: undated.sub(b"", output))
+
+
+def test_the_ways_to_cut() -> None:
+    ways = list(ways_to_cut(5, 1000, random.Random(0)))
+    assert ways[:5] == [(1, 2, 3, 4), (1,), (2,), (3,), (4,)]
+    assert ways[5:11] == [(1, 2), (1, 3), (1, 4), (2, 3), (2, 4), (3, 4)]
+    assert {way for way in ways[11:] if len(way) >= 3} == set(ways[11:])
+    assert list(ways_to_cut(1, 1000, random.Random(0))) == []
+    assert len(list(ways_to_cut(1000, 100, random.Random(0)))) == 99
+    assert list(ways_to_cut(10_000, 500, random.Random(1))) == list(ways_to_cut(10_000, 500, random.Random(1)))
+    assert cut(b"abcd", (1, 3)) == [b"a", b"bc", b"d"]
+
+
+@given(chunkings(b"a\r\nb\r\n"))
+@settings(deadline=None)
+def test_chunkings_for_hypothesis(chunks: list[bytes]) -> None:
+    assert b"".join(chunks) == b"a\r\nb\r\n"
+    assert all(chunks)
+
+
+def test_chunkings_shrink_to_few_pieces() -> None:
+    assert find(chunkings(b"abcdef"), lambda chunks: True) == [b"abcdef"]
+    assert find(chunkings(b"abcdef"), lambda chunks: any(chunk.startswith(b"d") for chunk in chunks)) == [
+        b"abc",
+        b"def",
+    ]
+    assert find(chunkings(b""), lambda chunks: True) == []
+
+
+async def test_a_recording_handler() -> None:
+    class Recorder(RecordingChat):
+        terminator = b"\n"
+
+        def handle_connect(self) -> None:
+            self.push(b"hi")
+
+    client, server = trio.testing.memory_stream_pair()
+    chat = Recorder(server)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(chat.run)
+        await client.send_all(b"one\ntwo")
+        await client.send_eof()
+    assert chat.calls == [
+        Call("connect"),
+        Call("data", b"one"),
+        Call("found"),
+        Call("data", b"two"),
+        Call("eof"),
+        Call("close"),
+    ]
+    assert chat.frames == [b"one"]
+    assert chat.names == ["connect", "data", "found", "data", "eof", "close"]

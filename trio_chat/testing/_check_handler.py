@@ -1,0 +1,233 @@
+"""What every handler has to keep, whatever its protocol is."""
+
+from __future__ import annotations
+
+import inspect
+import random
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import trio
+from trio.testing import memory_stream_pair, wait_all_tasks_blocked
+
+from .. import HandlerFactory
+from ._cancellation import cancel_at_every_checkpoint
+from ._idleness import in_time
+from ._recording import CALLBACKS
+from ._splits import assert_same_under_every_split
+from ._streams import BreakingStream
+from ._tasks import new_system_tasks, system_tasks
+
+_TURNS = 200  # in which a handler that is cancelled should have begun to wait for something, or ended
+
+
+class BrokenPromise(AssertionError):
+    """A handler does not keep what every handler has to; the message says what, and after which input."""
+
+
+async def check_handler(
+    handler_factory: HandlerFactory,
+    data: bytes,
+    *,
+    most: int = 300,
+    seed: int = 0,
+    patience: float = 5.0,
+    comparable: Callable[[bytes], bytes] = bytes,
+) -> None:
+    """See that a handler keeps what every handler has to, if a client sends `data`, or as much of it as you like:
+
+    - it does the same however its input was split (`assert_same_under_every_split`);
+    - it ends when the client ends its side, without an exception;
+    - it ends when the connection breaks, without an exception;
+    - it ends when it is cancelled, wherever (`cancel_at_every_checkpoint`), no callback keeps the cancellation for
+      itself, and the stream is closed;
+    - it ends when it is to stop (`AsyncChat.close_when_idle`) and the client ends its side;
+    - it leaves no system task behind.
+
+    A handler that takes its time, say by `trio.sleep`, is checked while it does.
+
+    Args:
+        data: some of everything that a client may say, right and wrong. It should make the handler wait wherever it
+            does.
+        most: how many splits and beginnings of `data` to try; if there are more, they are chosen at random.
+        seed: of that.
+        patience: how many seconds of Trio's clock the handler has to end.
+        comparable: see `assert_same_under_every_split`.
+
+    Raises:
+        BrokenPromise: an AssertionError that says which of these it does not keep, and after which input.
+    """
+    lengths = range(len(data) + 1)
+    if len(lengths) > most:
+        lengths = sorted(random.Random(seed).sample(lengths, most))  # type: ignore[assignment]  # noqa: S311
+    for length in lengths:
+        for promise in (_ends_when_cancelled, _ends_with_its_input, _ends_when_broken, _ends_when_stopped):
+            tasks = system_tasks()
+            async with _conversation(handler_factory, data[:length], patience) as trial:
+                await promise(trial)
+            if left := await new_system_tasks(tasks):
+                trial.fail(f"leaves tasks behind: {', '.join(left)}")
+    await cancel_at_every_checkpoint(_whole_conversation, handler_factory, data, patience)
+    await assert_same_under_every_split(
+        handler_factory, data, most=most, seed=seed, patience=patience, comparable=comparable
+    )
+
+
+async def _whole_conversation(factory: HandlerFactory, data: bytes, patience: float) -> None:
+    streams: list[BreakingStream] = []
+    try:
+        async with _conversation(factory, data, patience) as trial:
+            streams.append(trial.stream)
+            await _ends_with_its_input(trial)
+    finally:
+        if not all(stream.closed for stream in streams):
+            raise BrokenPromise(f"the handler leaves its stream open when it is cancelled; after {data!r}")
+
+
+class Trial:
+    """A handler that has had some input, and does nothing any more but wait."""
+
+    def __init__(self, factory: HandlerFactory, data: bytes, patience: float) -> None:
+        self.data = data
+        self.patience = patience
+        self.client, server = memory_stream_pair()
+        self.stream = BreakingStream(server)
+        self.chat = factory(self.stream)
+        self.waiting: list[str] = []  # callbacks that have been called, and have not returned
+        self.returned: list[str] = []  # since `scope` was cancelled, though they had been waiting
+        self.scope = trio.CancelScope()
+        self.task: trio.lowlevel.Task | None = None
+        self.error: Exception | None = None
+        self.over = trio.Event()
+        watch_callbacks(self)
+
+    async def run(self) -> None:
+        self.task = trio.lowlevel.current_task()
+        try:
+            with self.scope:
+                await self.chat.run()
+        except Exception as exc:
+            self.error = exc
+        finally:
+            self.over.set()
+
+    async def must_end(self, when: str) -> None:
+        if not await in_time(self.over.wait, self.patience):
+            self.fail(f"goes on for more than {self.patience:g} seconds when {when}")
+        if self.error is not None:
+            self.fail(f"fails with {self.error!r} when {when}", self.error)
+        if not self.stream.closed:
+            self.fail(f"leaves its stream open when {when}")
+
+    def fail(self, what: str, cause: Exception | None = None) -> None:
+        self.chat.close()  # so that one which swallows its cancellation may end
+        raise BrokenPromise(f"the handler {what}; after {self.data!r}") from cause
+
+
+def watch_callbacks(trial: Trial) -> None:
+    """Have it noted which callbacks of a handler wait, and which return although they were cancelled while they did."""
+    for callback in CALLBACKS.values():
+        setattr(trial.chat, callback, _watched(trial, callback, getattr(trial.chat, callback)))
+
+
+def _watched(trial: Trial, name: str, callback: Callable[..., Any]) -> Callable[..., Any]:
+    def call(*arguments: Any) -> Any:
+        reply = callback(*arguments)
+        return watch(reply) if inspect.isawaitable(reply) else reply
+
+    async def watch(reply: Awaitable[Any]) -> None:
+        trial.waiting.append(name)
+        cancelled_before = trial.scope.cancel_called
+        try:
+            await reply
+            if trial.scope.cancel_called and not cancelled_before:
+                trial.returned.append(name)
+        finally:
+            trial.waiting.remove(name)
+
+    return call
+
+
+@asynccontextmanager
+async def _conversation(factory: HandlerFactory, data: bytes, patience: float) -> AsyncGenerator[Trial, None]:
+    trial = Trial(factory, data, patience)
+    failure: Exception | None = None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trial.run)
+        nursery.start_soon(_drop_output, trial.client)
+        try:
+            if data:
+                await trial.client.send_all(data)
+            await wait_all_tasks_blocked()
+            yield trial
+        except Exception as exc:
+            failure = exc
+        await trio.aclose_forcefully(trial.client)
+        nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+
+
+async def _drop_output(client: trio.abc.ReceiveStream) -> None:
+    with suppress(trio.ClosedResourceError, trio.BrokenResourceError):
+        async for _ in client:
+            pass
+
+
+async def _end_input(trial: Trial) -> None:
+    with suppress(trio.ClosedResourceError, trio.BrokenResourceError):  # the handler may have ended before
+        await trial.client.send_eof()
+
+
+async def _ends_with_its_input(trial: Trial) -> None:
+    await _end_input(trial)
+    await trial.must_end("the client ends its side")
+
+
+async def _ends_when_broken(trial: Trial) -> None:
+    trial.stream.break_now()
+    await trial.must_end("the connection breaks")
+
+
+async def _ends_when_cancelled(trial: Trial) -> None:
+    was_over = trial.over.is_set()
+    waiting = list(trial.waiting)
+    trial.scope.cancel()
+    if await _goes_on_and_on(trial):
+        trial.fail("goes on and on when it is cancelled: trio.Cancelled has to leave every callback")
+    await trial.must_end("it is cancelled")
+    if kept := [name for name in trial.returned if name in waiting]:
+        trial.fail(f"keeps the cancellation for itself, in {kept[0]}(): trio.Cancelled has to leave it")
+    if not (was_over or trial.scope.cancelled_caught):
+        trial.fail("keeps the cancellation for itself: trio.Cancelled has to leave run()")
+
+
+async def _goes_on_and_on(trial: Trial) -> bool:
+    """Whether it takes turn after turn, instead of ending or waiting. No clock would ever go on."""
+    steps = _Steps(trial.task)
+    trio.lowlevel.add_instrument(steps)
+    try:
+        for _ in range(_TURNS):
+            await trio.lowlevel.checkpoint()
+    finally:
+        trio.lowlevel.remove_instrument(steps)
+    return steps.count > _TURNS // 2
+
+
+class _Steps(trio.abc.Instrument):
+    """Counts those of one task."""
+
+    def __init__(self, task: trio.lowlevel.Task | None) -> None:
+        self._task = task
+        self.count = 0
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        self.count += task is self._task
+
+
+async def _ends_when_stopped(trial: Trial) -> None:
+    trial.chat.close_when_idle()
+    await wait_all_tasks_blocked()
+    await _end_input(trial)
+    await trial.must_end("it is to stop, and the client ends its side")

@@ -1,0 +1,187 @@
+"""A handler must not care how its input was split: TCP does with it what it likes."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations, pairwise
+
+import trio
+from trio.testing import memory_stream_pair, wait_all_tasks_blocked
+
+from .. import HandlerFactory
+from ._dialogue import difference, escaped
+from ._idleness import in_time
+from ._recording import Call, joined, record_calls
+
+#: The places at which the input is cut, in order.
+Cuts = tuple[int, ...]
+
+_SHOWN_CALLS = 5
+
+
+@dataclass
+class Outcome:
+    """What a handler has done with its input."""
+
+    calls: list[Call] = field(default_factory=list)
+    output: bytes = b""
+    error: Exception | None = None
+    ended: bool = True
+
+
+async def assert_same_under_every_split(
+    handler_factory: HandlerFactory,
+    data: bytes,
+    *,
+    most: int = 500,
+    seed: int = 0,
+    patience: float = 5.0,
+    comparable: Callable[[bytes], bytes] = bytes,
+) -> int:
+    """See that a handler does the same with `data`, and then the end of file, however that is split.
+
+    The input is given whole, which is what the others are held against; byte by byte; cut at every single place; at
+    every pair of places; and at random. Each piece comes alone: the next one when all tasks are blocked. Callbacks
+    must be called in the same order with the same arguments (but data may come in other pieces), the output must be
+    the same, and so must the exception that leaves `run()`. Handlers are made anew for each.
+
+    Args:
+        most: how many ways of splitting it to try. If there are more pairs, or even more single places, those that are
+            tried are chosen at random.
+        seed: of what is chosen at random.
+        patience: how many seconds of Trio's clock the handler may go on when the input has ended.
+        comparable: of two outputs that are not the same for a reason, say because they have a date in them, makes what
+            must be.
+
+    Returns how many ways were tried.
+
+    Raises AssertionError, which shows the smallest split that makes a difference, and what it is.
+    """
+
+    async def outcome_of(cuts: Cuts) -> Outcome:
+        return await _converse(handler_factory, cut(data, cuts), patience)
+
+    whole = await outcome_of(())
+    if not whole.ended:
+        raise AssertionError(f"the handler goes on for more than {patience:g} seconds after the end of its input")
+
+    async def told_apart(cuts: Cuts) -> str:
+        return _difference(whole, await outcome_of(cuts), comparable)
+
+    tried = 1
+    for way in ways_to_cut(len(data), most, random.Random(seed)):  # noqa: S311
+        tried += 1
+        if await told_apart(way):
+            cuts = await _smallest(way, told_apart)
+            pieces = " | ".join(escaped(piece) for piece in cut(data, cuts))
+            raise AssertionError(
+                f"the handler does not do the same if its input is split as\n  {pieces}\n{await told_apart(cuts)}"
+            )
+    return tried
+
+
+async def _converse(handler_factory: HandlerFactory, pieces: Sequence[bytes], patience: float) -> Outcome:
+    client, server = memory_stream_pair()
+    chat = handler_factory(server)
+    outcome = Outcome(calls=record_calls(chat))
+
+    async def run() -> None:
+        try:
+            await chat.run()
+        except Exception as exc:
+            outcome.error = exc
+        finally:
+            await trio.aclose_forcefully(server)
+
+    async def receive() -> None:
+        async for received in client:
+            outcome.output += received
+
+    async def end() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run)
+            nursery.start_soon(receive)
+            try:
+                for piece in pieces:
+                    await wait_all_tasks_blocked()
+                    await client.send_all(piece)
+                await wait_all_tasks_blocked()
+                await client.send_eof()
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                pass  # the handler has closed, and what comes later concerns nobody
+
+    outcome.ended = await in_time(end, patience)
+    await trio.aclose_forcefully(client)
+    return outcome
+
+
+def cut(data: bytes, cuts: Cuts) -> list[bytes]:
+    """The pieces between the cuts; of no data, none."""
+    return [data[start:end] for start, end in pairwise((0, *cuts, len(data))) if start < end]
+
+
+def ways_to_cut(length: int, most: int, rng: random.Random) -> Iterator[Cuts]:
+    """Byte by byte, then at single places, at pairs, and at random; at most so many, less one."""
+    places = range(1, length)
+    if not places or most < 2:
+        return
+    left = most - 2
+    everywhere = tuple(places)
+    yield everywhere
+    singles = list(places) if length <= left else sorted(rng.sample(places, left))
+    yield from ((place,) for place in singles if (place,) != everywhere)
+    left -= len(singles)
+    count = len(places)
+    if count * (count - 1) // 2 <= left:
+        for pair in combinations(places, 2):
+            if pair != everywhere:
+                left -= 1
+                yield pair
+    else:
+        for _ in range(left // 2):
+            left -= 1
+            yield tuple(sorted(rng.sample(places, 2)))
+    if count > 2:
+        for _ in range(min(left, 2**count)):
+            yield tuple(sorted(rng.sample(places, rng.randint(3, count))))
+
+
+async def _smallest(cuts: Cuts, told_apart: Callable[[Cuts], object]) -> Cuts:
+    """Leave out cuts, first many and then single ones, as long as there is a difference."""
+    size = max(len(cuts) // 2, 1)
+    while size:
+        start = 0
+        while start < len(cuts) and len(cuts) > 1:
+            fewer = cuts[:start] + cuts[start + size :]
+            if fewer and await told_apart(fewer):  # type: ignore[misc]
+                cuts = fewer
+            else:
+                start += size
+        size //= 2
+    return cuts
+
+
+def _difference(whole: Outcome, other: Outcome, comparable: Callable[[bytes], bytes]) -> str:
+    """What is not the same; "" if everything is."""
+    if not other.ended:
+        return "it does not end"
+    if repr(whole.error) != repr(other.error):
+        return f"from run() comes {other.error!r}, and {whole.error!r} if the input comes whole"
+    expected, received = _comparable(whole.calls), _comparable(other.calls)
+    if expected != received:
+        at = next((i for i, pair in enumerate(zip(expected, received, strict=False)) if pair[0] != pair[1]), None)
+        at = min(len(expected), len(received)) if at is None else at
+        lines = [
+            f"  {name:9} {', '.join(calls[max(at - 1, 0) : at + _SHOWN_CALLS])}"
+            for name, calls in (("whole", expected), ("split", received))
+        ]
+        return "\n".join([f"from callback {at} on there are called", *lines])
+    if comparable(whole.output) != comparable(other.output):
+        return f"the output is not the same\n{difference(comparable(whole.output), comparable(other.output))}"
+    return ""
+
+
+def _comparable(calls: list[Call]) -> list[str]:
+    return [f"{name}({'' if argument is None else repr(argument)})" for name, argument in joined(calls)]

@@ -1,0 +1,20 @@
+"""Strategies for Hypothesis, which has to be installed for this module and for nothing else here."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from ._splits import cut
+
+
+def chunkings(data: bytes | st.SearchStrategy[bytes]) -> st.SearchStrategy[list[bytes]]:
+    """Ways in which TCP may deliver `data`: in pieces of at least one byte. They shrink towards a single piece."""
+    texts = st.just(data) if isinstance(data, bytes) else data
+    return texts.flatmap(_chunkings_of)
+
+
+def _chunkings_of(data: bytes) -> st.SearchStrategy[list[bytes]]:
+    if len(data) < 2:
+        return st.just([data] if data else [])
+    places = st.sets(st.integers(1, len(data) - 1))
+    return places.map(lambda cuts: cut(data, tuple(sorted(cuts))))
