@@ -14,6 +14,7 @@ import pytest
 import trio
 
 import trio_chat._buffer
+from trio_chat.testing import check_handler, open_chat
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -28,7 +29,17 @@ def code() -> dict[str, Any]:
 
 
 async def test_the_protocol_passes_its_test(code: dict[str, Any]) -> None:
-    await code["test_adder"]()
+    await code["test_greeter"]()
+
+
+async def test_the_protocol_adds_numbers(code: dict[str, Any]) -> None:
+    async with open_chat(code["Adder"]) as peer:
+        await peer.send(b"1\n52\n37")
+        await peer.expect(b"5\n42\n")
+        await peer.send(b"12 or so\n")
+        await peer.expect(b"digits, please\n")
+        await peer.expect_eof()
+    await check_handler(code["Adder"], b"1\n52\n37\n")
 
 
 async def test_the_application_answers(

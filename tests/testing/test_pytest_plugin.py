@@ -1,0 +1,149 @@
+"""The pytest plugin, in runs of pytest of its own. It must be installed, for it is found by its entry point."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+ECHO = """
+    import trio
+    from trio_chat import AsyncChat
+
+    class Echo(AsyncChat):
+        terminator = b"\\r\\n"
+
+        def found_terminator(self):
+            line = self._get_data()
+            if line == b"fail":
+                raise LookupError("as you wish")
+            self.push(line + b"\\r\\n")
+            if line == b"quit":
+                self.close_when_done()
+"""
+TRANSCRIPT = """\
+handler: echo.py:Echo
+
+C: hello
+S: {answer}
+C: quit
+S: quit
+S: <eof>
+"""
+
+
+@pytest.fixture
+def echo(pytester: pytest.Pytester) -> pytest.Pytester:
+    pytester.makepyfile(echo=ECHO)
+    pytester.makeini("[pytest]\ntrio_mode = true\npythonpath = .\n")
+    return pytester
+
+
+def write(pytester: pytest.Pytester, name: str, text: str) -> Path:
+    path = pytester.path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_transcripts_are_tests(echo: pytest.Pytester) -> None:
+    write(echo, "good.transcript", TRANSCRIPT.format(answer="hello"))
+    write(echo, "bad.transcript", TRANSCRIPT.format(answer="hallo"))
+    write(echo, "folder/good.transcript", TRANSCRIPT.format(answer="<any>").replace("echo.py", "../echo.py"))
+    write(echo, "imported.transcript", TRANSCRIPT.format(answer="hello").replace("echo.py", "echo"))
+    write(echo, "for_others.transcript", "C: this one names no handler")
+    result = echo.runpytest()
+    result.assert_outcomes(passed=3, failed=1)
+    result.stdout.fnmatch_lines([
+        "in line 4 of the transcript:",
+        ">    4  S: hallo",
+        r"received  b'hello\r\n'",
+        "FAILED bad.transcript::bad - *",
+    ])  # fmt: skip
+    result.stdout.no_fnmatch_line("*Traceback*")
+
+
+def test_a_transcript_that_fails_by_an_exception_shows_where(echo: pytest.Pytester) -> None:
+    write(echo, "fails.transcript", "handler: echo.py:Echo\n\nC: fail\n")
+    result = echo.runpytest()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*raise LookupError*", "*LookupError: as you wish*"])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("handler: echo.py:Echo\n\nX: hello", "*line 3: a line begins with C: or S:*"),
+        ("handler: nowhere.py:Echo\n\nC: hello", "*names a file that is not there: *nowhere.py*"),
+        ("handler: Echo\n\nC: hello", "*is module:name, or file.py:name; got 'Echo'*"),
+        ("handler: echo.py:Ecco\n\nC: hello", "*has no attribute 'Ecco'*"),
+    ],
+)
+def test_a_transcript_that_cannot_be_played_says_why(echo: pytest.Pytester, text: str, words: str) -> None:
+    write(echo, "wrong.transcript", text)
+    result = echo.runpytest()
+    assert result.ret != 0
+    result.stdout.fnmatch_lines([words])
+
+
+def test_the_chat_fixture_shows_its_dialogues(echo: pytest.Pytester) -> None:
+    echo.makepyfile("""
+        from echo import Echo
+
+        async def test_good(chat):
+            async with chat(Echo) as peer:
+                await peer.send(b"one\\r\\n")
+                await peer.expect(b"one\\r\\n")
+
+        async def test_bad(chat):
+            async with chat(Echo) as peer, chat(Echo, patience=1) as other:
+                await peer.send(b"one\\r\\n")
+                await other.send(b"two\\r\\n")
+                assert await peer.expect_until(b"\\n") == b"three\\r\\n"
+    """)
+    result = echo.runpytest()
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["*- dialogue 1 -*", "C: one", "S: one", "*- dialogue 2 -*", "C: two"])
+    result.stdout.no_fnmatch_line("*- dialogue 3 -*")
+
+
+SERVED = """
+    import pytest
+    import trio
+    from echo import Echo
+
+    {marker}
+    async def test_served(tcp_server, chat):
+        async with tcp_server(Echo, max_connections=5) as port:
+            stream = await trio.open_tcp_stream("127.0.0.1", port)
+            await stream.send_all(b"hello\\r\\n")
+            assert await stream.receive_some() == b"hello\\r\\n"
+            await stream.send_all(b"half a line")
+            await stream.aclose()
+        async with chat(Echo) as peer:
+            await peer.send(b"hello\\r\\n")
+            await peer.expect(b"hello\\r\\n")
+
+    {marker}
+    async def test_its_own_failure(tcp_server):
+        with pytest.raises(ZeroDivisionError):
+            async with tcp_server(Echo) as port:
+                raise ZeroDivisionError
+
+    @pytest.fixture
+    def anyio_backend():
+        return "trio"
+"""
+
+
+def test_the_server_fixture_beside_pytest_trio(echo: pytest.Pytester) -> None:
+    echo.makepyfile(SERVED.format(marker=""))
+    echo.runpytest().assert_outcomes(passed=2)
+
+
+def test_the_fixtures_beside_the_plugin_of_anyio(echo: pytest.Pytester) -> None:
+    pytest.importorskip("anyio")
+    echo.makeini("[pytest]\npythonpath = .\n")
+    echo.makepyfile(SERVED.format(marker="@pytest.mark.anyio"))
+    write(echo, "good.transcript", TRANSCRIPT.format(answer="hello"))
+    echo.runpytest("-p", "no:trio").assert_outcomes(passed=3)

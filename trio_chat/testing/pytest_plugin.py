@@ -1,0 +1,143 @@
+"""The pytest plugin: transcripts as tests, and two fixtures. It is loaded where trio_chat is installed.
+
+- A file `*.transcript` with a header `handler: …` is a test: see `trio_chat.testing.parse_transcript`. The header names
+  a handler factory, `module:name`, or `file.py:name` with a file beside the transcript. It is played on a `MockClock`
+  that stands still: time goes by where the transcript says so.
+- `chat(handler_factory, …)` is `trio_chat.testing.open_chat`; if the test fails, its report shows the dialogues.
+- `tcp_server(handler_factory, …)` is an async context manager, too: serves on a free port of 127.0.0.1, which it
+  gives, and stops gracefully at the end of the block.
+
+The fixtures are plain functions: it does not matter who runs the async test, pytest-trio or anyio's plugin on Trio.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from .. import HandlerFactory, serve_tcp
+from ._open_chat import open_chat
+from ._peer import Mismatch, Peer
+from ._play import play
+from ._transcript import Transcript, TranscriptError, parse_transcript
+
+_peers: pytest.StashKey[list[Peer]] = pytest.StashKey()
+
+
+# ---------------------------------------------------------------------- transcripts
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    if file_path.suffix == ".transcript":
+        return TranscriptFile.from_parent(parent, path=file_path)
+    return None
+
+
+class TranscriptFile(pytest.File):
+    def collect(self) -> Iterator[pytest.Item]:
+        try:
+            transcript = parse_transcript(self.path.read_text(encoding="utf-8"))
+        except (TranscriptError, UnicodeDecodeError) as exc:
+            raise self.CollectError(f"{self.path}: {exc}") from None
+        if "handler" in transcript.headers:
+            yield TranscriptItem.from_parent(self, name=self.path.stem, transcript=transcript)
+
+
+class TranscriptItem(pytest.Item):
+    obj = None  # pytest-trio asks every test for its function
+
+    def __init__(self, *, transcript: Transcript, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._transcript = transcript
+
+    def runtest(self) -> None:
+        factory = _named(self._transcript.headers["handler"], self.path.parent)
+        trio.run(play, factory, self._transcript, clock=MockClock())
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        if isinstance(excinfo.value, Mismatch) and excinfo.value.__cause__ is None:
+            return str(excinfo.value)
+        return super().repr_failure(excinfo, style)
+
+    def reportinfo(self) -> tuple[Path, int, str]:
+        return self.path, 0, self.name
+
+
+def _named(name: str, folder: Path) -> HandlerFactory:
+    """The handler factory that a transcript names."""
+    where, _, attribute = name.rpartition(":")
+    if not where:
+        raise ValueError(f"the header handler is module:name, or file.py:name; got {name!r}")
+    module = _module_of(folder / where) if where.endswith(".py") else importlib.import_module(where)
+    factory: HandlerFactory = getattr(module, attribute)
+    return factory
+
+
+def _module_of(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None or not path.exists():
+        raise FileNotFoundError(f"the header handler names a file that is not there: {path}")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+# ---------------------------------------------------------------------- fixtures
+
+
+@pytest.fixture
+def chat(request: pytest.FixtureRequest) -> Callable[..., AbstractAsyncContextManager[Peer]]:
+    """`trio_chat.testing.open_chat`, whose dialogue is shown if the test fails."""
+    peers = request.node.stash.setdefault(_peers, [])
+
+    @asynccontextmanager
+    async def open_noted_chat(handler_factory: HandlerFactory, **options: Any) -> AsyncGenerator[Peer, None]:
+        async with open_chat(handler_factory, **options) as peer:
+            peers.append(peer)
+            yield peer
+
+    return open_noted_chat
+
+
+@pytest.fixture
+def tcp_server() -> Callable[..., AbstractAsyncContextManager[int]]:
+    """Serves a handler on a free port of 127.0.0.1, and gives the port. Takes the options of `serve_tcp`."""
+
+    @asynccontextmanager
+    async def serving(handler_factory: HandlerFactory, **options: Any) -> AsyncGenerator[int, None]:
+        stop = trio.Event()
+
+        async def serve(task_status: trio.TaskStatus[Any]) -> None:
+            await serve_tcp(handler_factory, 0, host="127.0.0.1", stop=stop, task_status=task_status, **options)
+
+        failure: Exception | None = None
+        async with trio.open_nursery() as nursery:
+            (listener,) = await nursery.start(serve)
+            try:
+                yield listener.socket.getsockname()[1]
+            except Exception as exc:
+                failure = exc
+                nursery.cancel_scope.cancel()
+            stop.set()
+        if failure is not None:
+            raise failure
+
+    return serving
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.when == "call" and report.failed:
+        peers: list[Peer] = item.stash.get(_peers, [])
+        for number, peer in enumerate(peers, 1):
+            report.sections.append((f"dialogue {number}", str(peer.dialogue)))
+    return report
