@@ -126,9 +126,12 @@ class TerminatorBuffer(ChunkQueue):
     def terminator(self, terminator: Terminator) -> None:
         if self._needles and terminator.__class__ is self._terminator.__class__ and terminator == self._terminator:
             return  # set again after each frame, as many handlers do: nothing changes, the batch goes on
-        check_terminator(terminator)
-        self.stop()
-        self._rejoin()
+        if type(terminator) is not int or terminator < 0:
+            check_terminator(terminator)
+        if self._batch is not _NOTHING:
+            self.stop()
+        if self._held:
+            self._rejoin()
         self._use(terminator)
         self._tail_from = -1
         self._window = 0
@@ -136,12 +139,14 @@ class TerminatorBuffer(ChunkQueue):
         self.skipping = False
 
     def _use(self, terminator: Terminator) -> None:
-        self._needles: tuple[Needle, ...] = ()
-        self._needle: Needle | None = None  # the only one there can be
-        if isinstance(terminator, bytes | tuple):
-            self._needles = needles = needles_for(terminator)
-            self._needle = needles[0] if isinstance(terminator, bytes) else None
-        self._terminator = int(terminator) if isinstance(terminator, int) else terminator
+        needles: tuple[Needle, ...] = ()
+        if isinstance(terminator, int):
+            terminator = int(terminator)
+        elif terminator is not None:
+            needles = needles_for(terminator)
+        self._needles = needles
+        self._needle = needles[0] if isinstance(terminator, bytes) else None  # the only one there can be
+        self._terminator = terminator
 
     @property
     def matched(self) -> bytes | None:
