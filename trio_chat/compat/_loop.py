@@ -36,10 +36,14 @@ from ._turns import Turns, current_turns
 
 _ROOM = 131072  # what is queued for sending when no more is taken: the kernel's buffer, as channels see it
 _TURNS_AT_ONCE = 100
+_RETRY_SECONDS = 0.01  # after which a channel is asked again that wants to read, and then does not
 _OURS = __name__.rpartition(".")[0]
 
 #: What asyncore's loop asks, and calls. Who overrides one of these may change its mind at any time.
 _ASKED = (
+    "push",
+    "push_with_producer",
+    "close_when_done",
     "readable",
     "writable",
     "handle_read",
@@ -76,11 +80,12 @@ class ChannelLoop(AsyncChat):
         self._pulling = False  # the channel is queued as a producer
         self._taken: list[bytes] | None = None  # by a producer's step, while it is made
         self._taken_bytes = 0
+        self._ahead: list[bytes] = []  # what is to be sent before what a step sends next
         self._changed = trio.lowlevel.ParkingLot()
         self._turn = 0
         self._has_failed = False  # a callback, in the last turn
         self._over = False  # the channel has been told
-        self._error: Exception | None = None  # that is to leave `run`
+        self._error: BaseException | None = None  # that is to leave `run`
         if self.peer is None and self.socket.family in (socket.AF_INET, socket.AF_INET6):
             self.close_when_done()  # nobody would have seen this client in a listening dispatcher, either
         else:
@@ -141,7 +146,9 @@ class ChannelLoop(AsyncChat):
             self._in_event = outer
 
     def _wants_to_read(self, channel: Any) -> bool:
-        return self.socket.is_readable and channel._trio_chat_queued <= self.high_water_bytes and channel.readable()
+        if not self.socket.is_readable or (channel.producer_fifo and channel._trio_chat_queued > self.high_water_bytes):
+            return False
+        return bool(channel.readable())
 
     def _wants_to_write(self, channel: Any) -> bool:
         return channel.connected and bool(channel.writable())
@@ -151,12 +158,22 @@ class ChannelLoop(AsyncChat):
         while self.socket.is_readable and not self.closing:
             if self._poll(reading=True):
                 await self._after_a_turn()
+            elif self.closing_when_idle and self.between_messages():
+                self.close_when_done()
             else:
                 self._write_later()
-                await self._changed.park()
+                await self._change()
         while self._poll(reading=False):
             await self._after_a_turn()
         self._write_later()
+
+    async def _change(self) -> None:
+        """Wait until there may be a reason to ask the channel again that does not read."""
+        wants_to_read = (channel := self._channel) is not None and self._wants_to_read(channel)
+        with trio.move_on_after(_RETRY_SECONDS if wants_to_read else self.idle_timeout) as waiting:
+            await self._changed.park()
+        if waiting.cancelled_caught and not (wants_to_read or self._pulling or self.queued_bytes):
+            self.handle_timeout("idle")
 
     async def _after_a_turn(self) -> None:
         """Let other tasks have theirs now and then; and always after a failure, for that may happen again and again."""
@@ -173,16 +190,16 @@ class ChannelLoop(AsyncChat):
     def note_channel(self) -> None:
         """There is a channel, or another one."""
         if self._turns is not None and (channel := self._channel) is not None:
-            if any(_is_overridden(channel, name) for name in _ASKED):
-                self._turns.add(self)
+            self._turns.add(self, at_each=any(_is_overridden(channel, name) for name in _ASKED))
             self.look_soon()
 
     def look_soon(self) -> None:
         """See what there is to do for the channel, when whoever runs now has had its say. Not if an event is called."""
-        if self._token is not None and not (self._in_event or self._looking):
+        token = self._token
+        if token is not None and not (self._in_event or self._looking):
             self._looking = True
             with suppress(trio.RunFinishedError):
-                self._token.run_sync_soon(self._look)
+                token.run_sync_soon(self._look)
 
     def _look(self) -> None:
         self._looking = False
@@ -192,7 +209,7 @@ class ChannelLoop(AsyncChat):
                 self._poll(reading=False)  # to find out by sending
             else:
                 self._write_later()
-        except Exception as exc:  # which must not leave a function that Trio calls
+        except BaseException as exc:  # which must not leave a function that Trio calls
             self._error = exc
             self.close()
 
@@ -201,8 +218,13 @@ class ChannelLoop(AsyncChat):
         if self.in_our_thread:
             self.close_when_done()
             self._changed.unpark_all()
-        elif self._token is not None:
-            self._token.run_sync_soon(self.close_soon)
+        elif (token := self._token) is not None:
+            with suppress(trio.RunFinishedError):
+                token.run_sync_soon(self.close_soon)
+
+    def close_when_idle(self) -> None:
+        super().close_when_idle()
+        self._changed.unpark_all()
 
     # ------------------------------------------------------------------ what the channel sends
 
@@ -224,7 +246,13 @@ class ChannelLoop(AsyncChat):
 
     def take_all(self, data: bytes) -> None:
         try:
-            self.push(data)
+            if self._taken is not None:
+                self._taken.append(data)
+                self._taken_bytes += len(data)
+            elif self._pulling and not self.peer_gone:
+                self._ahead.append(data)
+            else:
+                self.push(data)
         except trio.ClosedResourceError:
             raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)) from None
 
@@ -243,8 +271,8 @@ class ChannelLoop(AsyncChat):
 
     async def step(self) -> bytes:
         """What the channel sends next, as much as one send takes; nothing if there is no more."""
-        taken: list[bytes] = []
-        self._taken, self._taken_bytes = taken, 0
+        taken, self._ahead = self._ahead, []
+        self._taken, self._taken_bytes = taken, sum(map(len, taken))
         try:
             while self._taken_bytes < self.ac_out_buffer_size and self._poll(reading=False):
                 await self._after_a_turn()
@@ -265,6 +293,8 @@ class ChannelLoop(AsyncChat):
     async def handle_connect(self) -> None:
         self._token = trio.lowlevel.current_trio_token()
         self._turns = current_turns()
+        if self.socket.closed:
+            self.close_when_done()  # by another thread, before there was somebody to tell
         self.note_channel()
         await self._deal_with_input()
 
@@ -294,6 +324,7 @@ class ChannelLoop(AsyncChat):
         self._over = True
         if self._turns is not None:
             self._turns.remove(self)
+            self._turns = None
         if (channel := self._channel) is not None:
             try:
                 self._event(channel, channel.handle_close)

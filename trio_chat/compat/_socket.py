@@ -58,7 +58,8 @@ class ChannelSocket:
     # ------------------------------------------------------------------ the wire's side
 
     def feed(self, data: bytes) -> None:
-        self._unread, self._at = self._unread[self._at :] + data, 0
+        if not self.closed:
+            self._unread, self._at = self._unread[self._at :] + data, 0
 
     def feed_eof(self) -> None:
         self._eof = True

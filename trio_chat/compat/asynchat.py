@@ -210,7 +210,7 @@ class async_chat(_dispatcher):  # noqa: N801
         data, size = bytes(data), self.ac_out_buffer_size
         self._trio_chat_queued += len(data)
         if len(data) > size:
-            self.producer_fifo.extend(data[start : start + size] for start in range(0, len(data), size))
+            self.producer_fifo.extend([data[start : start + size] for start in range(0, len(data), size)])
         else:
             self.producer_fifo.append(data)
         self.__begin_to_send()
