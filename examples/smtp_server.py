@@ -38,6 +38,7 @@ FIXED_REPLIES = {
     "NOOP": (250, "still here"),
     "HELP": (214, "RFC 5321 tells it all"),
     "VRFY": (252, "whoever that is, mail to them is taken"),
+    "EXPN": (502, "there are no lists here"),
 }
 
 log = logging.getLogger("smtp")
@@ -97,10 +98,13 @@ class Mail:
     def deliver(self) -> None:
         self.file.flush()
         os.fsync(self.file.fileno())
-        self.draft.rename(self.inbox / self.name)
+        arrived = self.draft.rename(self.inbox / self.name)
         inbox = os.open(self.inbox, os.O_RDONLY)
         try:
             os.fsync(inbox)  # else a power failure may take the new name back
+        except OSError:
+            arrived.unlink()  # the client is told that it has to send it again
+            raise
         finally:
             os.close(inbox)
 
@@ -120,6 +124,7 @@ class SMTPServer(AsyncChat):
 
     max_command_bytes = 512 + 26 + 17  # as RFC 5321 has it, and what SIZE and BODY add
     max_mail_bytes = 10 * 1024 * 1024
+    max_mail_seconds = 3600.0
     max_recipients = 100
     max_errors = 10
 
@@ -146,6 +151,8 @@ class SMTPServer(AsyncChat):
         if self.mail is None:
             return self.obey(self._get_data())
         self.mail.add(self._get_data())
+        if self.mail.bytes_left < -self.max_mail_bytes:
+            self.leave("takes no more of that mail")  # somebody who does not mean to end it
         return None
 
     def handle_oversize(self) -> None:
@@ -296,8 +303,10 @@ class SMTPServer(AsyncChat):
             try:
                 self.reply(354, "end it with a line that is a dot")
                 mail.unwritten += self.trace(mail.name)
+                until = trio.current_time() + self.max_mail_seconds
                 while not mail.complete:
-                    if not await self.receive_more(enough=mail.worth_writing):
+                    patience = until - trio.current_time()
+                    if self.closing or not await self.receive_more(patience, mail.worth_writing):
                         return
                     if mail.worth_writing():
                         await in_thread(mail.write)

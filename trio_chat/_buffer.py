@@ -139,14 +139,10 @@ class TerminatorBuffer(ChunkQueue):
         self.skipping = False
 
     def _use(self, terminator: Terminator) -> None:
-        needles: tuple[Needle, ...] = ()
-        if isinstance(terminator, int):
-            terminator = int(terminator)
-        elif terminator is not None:
-            needles = needles_for(terminator)
-        self._needles = needles
+        needles = () if terminator is None or isinstance(terminator, int) else needles_for(terminator)
+        self._needles: tuple[Needle, ...] = needles
         self._needle = needles[0] if isinstance(terminator, bytes) else None  # the only one there can be
-        self._terminator = terminator
+        self._terminator = int(terminator) if isinstance(terminator, int) else terminator
 
     @property
     def matched(self) -> bytes | None:

@@ -179,3 +179,143 @@ async def test_timeouts_can_be_set(autojump_clock: MockClock) -> None:
         await trio.sleep(1)
         assert made[1].calls == [b"get", "close"]
         nursery.cancel_scope.cancel()
+
+
+# ---------------------------------------------------------------------- what programs do
+
+
+async def test_a_program_that_exits_in_a_callback() -> None:
+    class Exiting(LineChannel):
+        def handle_close(self) -> None:
+            super().handle_close()
+            raise SystemExit(3)
+
+    def then(channel: Any, line: bytes) -> None:
+        channel.push(b"x" * 1_000_000)
+
+    client, server = trio.testing.lockstep_stream_pair()
+    loop = asynchat.handler_factory(lambda sock, addr: Exiting(sock, then))(server)
+    caught: list[BaseException] = []
+
+    async def run() -> None:
+        try:
+            await loop.run()
+        except BaseException as exc:
+            caught.append(exc)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run)
+        await client.send_all(b"get\r\n")
+        await wait_all_tasks_blocked()
+        await client.receive_stream.aclose()
+    assert [repr(exc) for exc in caught] == ["SystemExit(3)"]
+
+
+@pytest.mark.parametrize("empty", [lambda queue: queue.clear(), lambda queue: [queue.pop() for _ in range(len(queue))]])
+async def test_a_program_that_empties_the_queue_by_itself(empty: Any, mock_clock: MockClock) -> None:
+    def then(channel: Any, line: bytes) -> None:
+        if line == b"big":
+            channel.push(b"x" * 1_000_000)
+
+    client, server = trio.testing.lockstep_stream_pair()
+    made: list[LineChannel] = []
+    loop = asynchat.handler_factory(lambda sock, addr: made.append(LineChannel(sock, then)))(server)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(loop.run)
+        await client.send_all(b"big\r\n")
+        await wait_all_tasks_blocked()
+        empty(made[0].producer_fifo)
+
+        async def receive() -> None:
+            async for _ in client:
+                pass
+
+        nursery.start_soon(receive)
+        await wait_all_tasks_blocked()
+        await client.send_all(b"hello\r\n")
+        await wait_all_tasks_blocked()
+        assert made[0].calls == [b"big", b"hello"]
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_program_that_queues_by_itself(mock_clock: MockClock) -> None:
+    async with running(LineChannel) as (channel, client):
+        channel.producer_fifo.append(b"behind its back")
+        mock_clock.jump(30)
+        await wait_all_tasks_blocked()
+        assert client.heard() == b"behind its back"
+
+
+async def test_what_is_sent_at_once_is_not_overtaken() -> None:
+    def then(channel: Any, line: bytes) -> None:
+        channel.push(b"x" * 500_000)
+
+    client, server = trio.testing.lockstep_stream_pair()
+    made: list[LineChannel] = []
+    loop = asynchat.handler_factory(lambda sock, addr: made.append(LineChannel(sock, then)))(server)
+    received = b""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(loop.run)
+        await client.send_all(b"get\r\n")
+        while len(received) < 200_000:
+            received += await client.receive_some()
+        await wait_all_tasks_blocked()
+        made[0].socket.sendall(b"1")
+        made[0].push(b"2")
+        made[0].close_when_done()
+        while data := await client.receive_some():
+            received += data
+        await client.aclose()
+    assert received.replace(b"x", b"") == b"12"
+
+
+async def test_a_channel_that_does_not_want_to_read_ends_like_others(autojump_clock: MockClock) -> None:
+    class Shut(LineChannel):
+        def readable(self) -> Any:
+            return False
+
+    async with running(Shut) as (channel, client):
+        await client.say(b"x\r\n")
+        channel.socket._wire.close_when_idle()
+        await wait_all_tasks_blocked()
+        assert channel.calls == ["close"]
+    peer, server = memory_stream_pair()
+    made: list[LineChannel] = []
+    factory = asynchat.handler_factory(lambda sock, addr: made.append(Shut(sock)), idle_timeout=5)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(factory(server).run)
+        await peer.send_all(b"x\r\n")
+        await trio.sleep(4)
+        assert made[0].calls == []
+        await trio.sleep(2)
+        assert made[0].calls == ["close"]
+        await peer.aclose()
+
+
+async def test_a_thread_that_closes_before_the_conversation_begins() -> None:
+    class Closing(LineChannel):
+        def __init__(self, sock: Any) -> None:
+            super().__init__(sock)
+            thread = threading.Thread(target=self.close)
+            thread.start()
+            thread.join()
+
+    async with running(Closing) as (channel, client):
+        assert (client.ended, channel.calls) == (True, [])
+
+
+async def test_what_threads_push_is_not_mixed() -> None:
+    def push_lines(channel: Any, letter: bytes) -> None:
+        for _ in range(50):
+            channel.push(letter * 200_000 + b"|")
+
+    async with running(LineChannel) as (channel, client):
+        async with trio.open_nursery() as nursery:
+            for letter in (b"a", b"b", b"c"):
+                nursery.start_soon(trio.to_thread.run_sync, push_lines, channel, letter)
+        while channel.producer_fifo:
+            await wait_all_tasks_blocked()
+        await wait_all_tasks_blocked()
+        lines = client.heard().split(b"|")
+        assert len(lines) == 151
+        assert all(len(set(line)) == 1 for line in lines[:-1])

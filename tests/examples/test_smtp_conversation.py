@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import ssl
+import stat
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +122,7 @@ async def test_a_conversation_is_the_same_however_it_is_split(maildir: Path, chu
         pytest.param(
             b"NOOP\r\nNOOP x\r\nHELP\r\nHELP MAIL\r\nVRFY ann\r\nVRFY", "250 250 214 214 252 501", id="others"
         ),
-        pytest.param(b"\r\nEXPN x\r\nNO OP\r\nSTARTTLS", "500 500 500 502", id="no such commands"),
+        pytest.param(b"\r\nEXPN x\r\nNO OP\r\nSTARTTLS", "500 502 500 502", id="no such commands"),
         pytest.param(b"NOOP \xc3\xa9\r\nNOOP\t\r\nNOOP \0\r\nNOOP x\nQUIT", "500 500 500 500", id="not printable"),
         pytest.param(b"NOOP\nQUIT\r\nNOOP\rQUIT\r\nNOOP\r\r\nNOOP", "500 500 500 250", id="line ends of other kinds"),
         pytest.param(b"NOOP\r\n" * 15 + b"x\r\n" * 20, "250 " * 15 + "500 " * 10 + "421", id="too many errors"),
@@ -211,7 +215,7 @@ async def test_what_is_too_big_is_not_stored_on_the_way(maildir: Path, monkeypat
 
     def chunks() -> Iterable[bytes]:
         yield ENVELOPE + b"DATA\r\n"
-        for _ in range(100):
+        for _ in range(30):
             yield b"x" * 998 * 64 + b"\r\n"
             sizes.extend(path.stat().st_size for path in maildir.glob("tmp/*"))
         yield b".\r\nNOOP\r\n"
@@ -219,8 +223,66 @@ async def test_what_is_too_big_is_not_stored_on_the_way(maildir: Path, monkeypat
     stream = Exactly(chunks())
     await SmallServer(stream, maildir).run()
     assert stream.sent.split(b"\r\n")[-3:-1] == [b"552 that is too big", b"250 still here"]
-    assert len(sizes) == 100
+    assert len(sizes) == 30
     assert 500_000 < max(sizes) <= 1_001_000
+    assert stored(maildir) == []
+
+
+async def test_a_mail_that_has_no_end_is_given_up(maildir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SmallServer, "max_mail_bytes", 100_000)
+    taken = 0
+
+    def chunks() -> Iterable[bytes]:
+        nonlocal taken
+        yield ENVELOPE + b"DATA\r\n"
+        for _ in range(1000):
+            taken += 1000
+            yield b"x" * 998 + b"\r\n"
+
+    stream = Exactly(chunks())
+    await SmallServer(stream, maildir).run()
+    assert b"421 " in stream.sent.splitlines()[-1]
+    assert 200_000 < taken < 400_000
+    assert stored(maildir) == []
+
+
+async def test_a_mail_that_drips_in_is_given_up(maildir: Path, autojump_clock: trio.testing.MockClock) -> None:
+    class Hurried(SmallServer):
+        max_mail_seconds = 1000.0
+
+    client, server = trio.testing.memory_stream_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(Hurried(server, maildir).run)
+        await client.send_all(ENVELOPE + b"DATA\r\n")
+        replies = b""
+
+        async def drip() -> None:
+            with suppress(trio.BrokenResourceError):
+                while True:
+                    await client.send_all(b"x\r\n")
+                    await trio.sleep(200)
+
+        nursery.start_soon(drip)
+        while data := await client.receive_some():
+            replies += data
+        assert b"421 " in replies.splitlines()[-1]
+        assert trio.current_time() == pytest.approx(1000, abs=450)  # it goes on while threads work
+        nursery.cancel_scope.cancel()
+    assert stored(maildir) == []
+
+
+async def test_a_mail_of_which_the_client_is_told_that_it_is_not_stored_is_not(
+    maildir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync = os.fsync
+
+    def fail_for_directories(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EIO, "the disk has gone")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fail_for_directories)
+    assert await codes(maildir, ENVELOPE + b"DATA\r\nx\r\n.\r\n") == "250 250 250 354 451"
     assert stored(maildir) == []
 
 

@@ -23,17 +23,17 @@ socket_map: dict[int | None, Any] = {}
 
 
 class dispatcher:  # noqa: N801
-    debug = False
-    connected = False
-    accepting = False
-    connecting = False
-    closing = False
+    debug: bool = False
+    connected: bool = False
+    accepting: bool = False
+    connecting: bool = False
+    closing: bool = False
     addr: Any = None
     ignore_log_types: frozenset[str] = frozenset({"warning"})
 
     # What the loop wants to know of an `async_chat`. Programs have names of their own: ours must not be among them.
     producer_fifo: Any = ()
-    _trio_chat_queued = 0  # bytes, in the channel's own queue
+    _trio_chat_queued: int = 0  # bytes, in the channel's own queue
     _trio_chat_mid_frame: Any = False  # whether a frame has begun
 
     def _trio_chat_hand_over_rest(self) -> None:

@@ -50,9 +50,10 @@ class ChannelSocket:
         self._at = 0
         self._eof = False  # the peer has ended its side, and nobody was told yet
         self._output_ended = False
-        self.closed = False
+        #: Whether `close` was called.
+        self.closed: bool = False
         #: How many bytes were sent.
-        self.sent_bytes = 0
+        self.sent_bytes: int = 0
         self._channel: Any = None
 
     # ------------------------------------------------------------------ the wire's side

@@ -42,15 +42,15 @@ class async_chat(_dispatcher):  # noqa: N801
         map: the channels by descriptor, in which this one is as long as it is polled.
     """
 
-    ac_in_buffer_size = 65536
-    ac_out_buffer_size = 65536
+    ac_in_buffer_size: int = 65536
+    ac_out_buffer_size: int = 65536
     #: How many bytes may be collected before a terminator of bytes; beyond that the channel is closed. None: any
     #: number. (A server that stores its frames in memory would otherwise store whatever a client sends.)
     max_frame_bytes: int | None = 64 * 1024 * 1024
 
     terminator: Terminator = None
     use_encoding: Any = 0
-    encoding = "latin-1"
+    encoding: str = "latin-1"
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
@@ -308,8 +308,8 @@ class simple_producer:  # noqa: N801
     """Gives `data` in pieces of `buffer_size`."""
 
     def __init__(self, data: Any, buffer_size: int = 512) -> None:
-        self.data = data
-        self.buffer_size = buffer_size
+        self.data: Any = data
+        self.buffer_size: int = buffer_size
 
     def more(self) -> Any:
         piece, self.data = self.data[: self.buffer_size], self.data[self.buffer_size :]

@@ -130,7 +130,7 @@ def _explained(kind: Kind) -> str:
     return f"{kind.code} {kind.severity}: {kind.meaning}\n{advice}\n"
 
 
-if __name__ == "__main__":
+def _run() -> int:
     gc.disable()  # it would look through all syntax trees again and again, and they are no garbage
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
@@ -139,7 +139,11 @@ if __name__ == "__main__":
         sys.stdout.flush()
     except BrokenPipeError:  # as by: … | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 1
+        return 1
     except KeyboardInterrupt:
-        status = 130
-    sys.exit(status)
+        return 130
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(_run())

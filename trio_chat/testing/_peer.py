@@ -43,7 +43,7 @@ class Peer:
     ) -> None:
         self.chat = chat
         self.stream = stream
-        self.dialogue = Dialogue()
+        self.dialogue: Dialogue = Dialogue()
         self._handlers_end = handlers_end
         self._patience = patience
         self._unread = b""
