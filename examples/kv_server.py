@@ -373,6 +373,8 @@ if __name__ == "__main__":
     parser.add_argument("--port", type=int, default=6380)
     parser.add_argument("--max-bulk-bytes", type=int, default=8 * 1024 * 1024)
     options = parser.parse_args()
+    if options.max_bulk_bytes < 0:
+        parser.error(f"--max-bulk-bytes is a number of bytes; got {options.max_bulk_bytes}")
     try:
         trio.run(main, options.host, options.port, options.max_bulk_bytes)
     except* KeyboardInterrupt:

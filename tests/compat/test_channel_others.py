@@ -246,6 +246,25 @@ async def test_a_program_that_queues_by_itself(mock_clock: MockClock) -> None:
         assert client.heard() == b"behind its back"
 
 
+async def test_a_program_that_tries_until_all_is_sent() -> None:
+    def then(channel: Any, line: bytes) -> None:
+        channel.push(line * 500_000)
+        while channel.producer_fifo:
+            channel.initiate_send()
+        channel.push(b"|")
+        channel.close_when_done()
+
+    client, server = trio.testing.lockstep_stream_pair()
+    received = b""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(asynchat.handler_factory(lambda sock, addr: LineChannel(sock, then))(server).run)
+        await client.send_all(b"ab\r\n")
+        while data := await client.receive_some():
+            received += data
+        await client.aclose()
+    assert received == b"ab" * 500_000 + b"|"
+
+
 async def test_what_is_sent_at_once_is_not_overtaken() -> None:
     def then(channel: Any, line: bytes) -> None:
         channel.push(b"x" * 500_000)

@@ -36,6 +36,7 @@ from ._turns import Turns, current_turns
 
 _ROOM = 131072  # what is queued for sending when no more is taken: the kernel's buffer, as channels see it
 _TURNS_AT_ONCE = 100
+_MAX_REFUSALS = 1000
 _RETRY_SECONDS = 0.01  # after which a channel is asked again that wants to read, and then does not
 _OURS = __name__.rpartition(".")[0]
 
@@ -80,6 +81,7 @@ class ChannelLoop(AsyncChat):
         self._pulling = False  # the channel is queued as a producer
         self._taken: list[bytes] | None = None  # by a producer's step, while it is made
         self._taken_bytes = 0
+        self._refusals = 0  # in the present event, or since the last one
         self._ahead: list[bytes] = []  # what is to be sent before what a step sends next
         self._changed = trio.lowlevel.ParkingLot()
         self._turn = 0
@@ -136,6 +138,7 @@ class ChannelLoop(AsyncChat):
 
     def _event(self, channel: Any, callback: Callable[[], object]) -> None:
         """Call something of a channel's. What it raises is the business of its `handle_error`, as in asyncore."""
+        self._refusals = 0
         outer, self._in_event = self._in_event, True
         try:
             callback()
@@ -235,7 +238,11 @@ class ChannelLoop(AsyncChat):
         if self.peer_gone or self._over:
             raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
         if not self._takes_more():
-            raise BlockingIOError(errno.EWOULDBLOCK, os.strerror(errno.EWOULDBLOCK))
+            self._refusals += 1
+            if self._refusals <= _MAX_REFUSALS:
+                raise BlockingIOError(errno.EWOULDBLOCK, os.strerror(errno.EWOULDBLOCK))
+            self.take_all(data)  # a program that tries until all is sent, and lets nobody else do anything before
+            return len(data)
         data = data[:_ROOM]
         if self._taken is None:
             self.push(data)
