@@ -134,6 +134,16 @@ async def test_the_peer_breaks_the_connection() -> None:
     assert "peer is gone" in peer.chat.told
 
 
+@pytest.mark.parametrize(("first", "second"), [(b"one\n", b"two\n"), (b"one\ntwo\n", b"three\n")])
+async def test_what_is_unread_when_the_connection_breaks_is_lost_however_it_came(first: bytes, second: bytes) -> None:
+    async with open_chat(Echo) as peer:
+        await peer.send(first)
+        await peer.expect(b"one\n")
+        await peer.send(second)
+        await trio.testing.wait_all_tasks_blocked()
+        await peer.break_connection()
+
+
 async def test_an_expected_error() -> None:
     for line in (b"fail\n", b"log\n"):
         async with open_chat(Echo) as peer:

@@ -90,10 +90,14 @@ class Peer:
         await self.stream.send_eof()
 
     async def break_connection(self) -> None:
-        """Break the connection, as a reset does: whatever the handler does with its stream fails."""
+        """Break the connection, as a reset does: whatever the handler does with its stream fails.
+
+        What has come, and nothing has expected, is lost.
+        """
         self.dialogue.happened("C", "<reset>")
         self._ended = True
         self._end = self._end or "<reset>"
+        self._unread = b""  # more of it may be on its way, and nobody will ever know
         self._handlers_end.break_now()
         await trio.lowlevel.checkpoint()
 
