@@ -198,6 +198,22 @@ def test_a_long_dialogue_is_cut() -> None:
     assert (first, last) == ("(940 lines before)", "C: line 999")
 
 
+async def test_long_lines_are_cut_where_a_failure_is_told() -> None:
+    with pytest.raises(Mismatch) as caught:
+        await run_transcript(Lines, f"C: {'x' * 9000}\nS: {'y' * 9000}")
+    told = str(caught.value)
+    assert "x… (8503 characters) …x" in told
+    assert "y… (8503 characters) …y" in told
+    assert f"C: {'x' * 100}" in told
+    assert len(told) < 3000
+
+
+def test_empty_lines_stand_as_such() -> None:
+    dialogue = Dialogue()
+    dialogue.said("C", b"GET / HTTP/1.0\r\n\r\n \r\n")
+    assert str(dialogue) == "C: GET / HTTP/1.0\nC:\nC: <raw> \\x20\\r\\n"
+
+
 @pytest.mark.parametrize("make", [str, repr])
 def test_bytes_are_shown_as_they_are(make: Callable[[object], str]) -> None:
     dialogue = Dialogue()

@@ -13,6 +13,7 @@ from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
 from .. import HandlerFactory
 from ._cancellation import cancel_at_every_checkpoint
+from ._dialogue import shortened
 from ._idleness import in_time
 from ._recording import CALLBACKS
 from ._splits import assert_same_under_every_split
@@ -82,7 +83,9 @@ async def _whole_conversation(factory: HandlerFactory, data: bytes, patience: fl
             await _ends_with_its_input(trial)
     finally:
         if not all(stream.closed for stream in streams):
-            raise BrokenPromise(f"the handler leaves its stream open when it is cancelled; after {data!r}")
+            raise BrokenPromise(
+                f"the handler leaves its stream open when it is cancelled; after {shortened(repr(data))}"
+            )
 
 
 class Trial:
@@ -122,7 +125,7 @@ class Trial:
 
     def fail(self, what: str, cause: Exception | None = None) -> None:
         self.chat.close()  # so that one which swallows its cancellation may end
-        raise BrokenPromise(f"the handler {what}; after {self.data!r}") from cause
+        raise BrokenPromise(f"the handler {what}; after {shortened(repr(self.data))}") from cause
 
 
 def watch_callbacks(trial: Trial) -> None:

@@ -13,6 +13,7 @@ Event: TypeAlias = str
 
 _MARKER = re.compile(r"<(?:any|eof|nothing|pause|raw|reset)\b", re.IGNORECASE)
 _SHOWN_LINES = 60
+_SHOWN_CHARACTERS = 500  # of a line
 
 
 class Turn(NamedTuple):
@@ -46,14 +47,16 @@ class Dialogue:
         for speaker, data, event in self.turns:
             if event:
                 shown.append(f"{speaker}: {event}")
-            shown += [f"{speaker}: {text}" for text in _texts(data, end)]
+            shown += [f"{speaker}: {text}".rstrip() for text in _texts(data, end)]
         return shown
 
     def last_lines(self) -> list[str]:
         """The last of them, as many as one likes to read."""
         lines = self.lines()
         left_out = len(lines) - _SHOWN_LINES
-        return [f"({left_out} lines before)", *lines[left_out:]] if left_out > 0 else lines
+        if left_out > 0:
+            lines[:left_out] = [f"({left_out} lines before)"]
+        return [shortened(line) for line in lines]
 
     @property
     def newline(self) -> bytes:
@@ -63,24 +66,32 @@ class Dialogue:
 
 def _texts(data: bytes, end: bytes) -> list[str]:
     *lines, rest = data.split(end)
-    texts = [_text(line) or f"<raw> {escaped(line + end)}" for line in lines]
+    texts = [line.decode() if _stands(line) else f"<raw> {escaped(line + end)}" for line in lines]
     return [*texts, f"<raw> {escaped(rest)}"] if rest else texts
 
 
-def _text(line: bytes) -> str:
-    """The line as it stands in a transcript; "" if it cannot stand there but in the raw."""
+def _stands(line: bytes) -> bool:
+    """Whether the line can stand in a transcript as it is."""
     try:
         text = line.decode()
     except UnicodeDecodeError:
-        return ""
-    stands = text.isprintable() and text == text.strip() and text and not _MARKER.search(text)
-    return text if stands else ""
+        return False
+    return text.isprintable() and text == text.strip() and not _MARKER.search(text)
 
 
 def escaped(data: bytes) -> str:
     """The bytes as in a Python literal, without its quotes, and such that spaces at the ends are seen."""
     text = repr(data + b"\"'")[2:-4].replace("\\'", "'")
     return re.sub(r"^ | $", r"\\x20", text)
+
+
+def shortened(text: str) -> str:
+    """The text for somebody to read; of a long one its beginning and its end."""
+    left_out = len(text) - _SHOWN_CHARACTERS
+    if left_out <= 0:
+        return text
+    half = _SHOWN_CHARACTERS // 2
+    return f"{text[:half]}… ({left_out} characters) …{text[-half:]}"
 
 
 def difference(expected: bytes, received: bytes) -> str:

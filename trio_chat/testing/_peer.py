@@ -15,7 +15,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from .. import AsyncChat
-from ._dialogue import Dialogue, Event, difference
+from ._dialogue import Dialogue, Event, difference, shortened
 from ._idleness import in_time, let_time_go_by
 from ._streams import BreakingStream
 
@@ -176,7 +176,7 @@ class Peer:
 
     def _check_nothing_is_unread(self) -> None:
         if self._unread:
-            self.fail(f"the handler has sent more than was expected: {self._unread!r}", *self._errors)
+            self.fail(f"the handler has sent more than was expected: {shortened(repr(self._unread))}", *self._errors)
 
     async def _end_our_side(self) -> None:
         if self._ended:
@@ -227,7 +227,7 @@ class Peer:
 
     def _what_has_come(self) -> str:
         if self._unread:
-            return f"what has come is {self._unread!r}" + (f", and {self._end}" if self._end else "")
+            return f"what has come is {shortened(repr(self._unread))}" + (f", and {self._end}" if self._end else "")
         if self._end:
             return f"what has come is {self._end}"
         return f"nothing has come within {self._patience:g} seconds"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 
 from .. import HandlerFactory
+from ._dialogue import shortened
 from ._open_chat import open_chat
 from ._peer import Mismatch, Peer
 from ._transcript import Step, Transcript, parse_transcript
@@ -68,7 +69,7 @@ async def _hear(peer: Peer, step: Step, transcript: Transcript) -> None:
         if step.pattern is not None:
             line = await peer.expect_until(transcript.newline)
             if not step.pattern.fullmatch(line):
-                peer.fail(f"what has come is {line!r}")
+                peer.fail(f"what has come is {shortened(repr(line))}")
         elif step.kind == "eof":
             await peer.expect_eof()
         elif step.kind == "nothing":

@@ -11,7 +11,7 @@ import trio
 from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
 from .. import HandlerFactory
-from ._dialogue import difference, escaped
+from ._dialogue import difference, escaped, shortened
 from ._idleness import in_time
 from ._recording import Call, joined, record_calls
 
@@ -75,7 +75,7 @@ async def assert_same_under_every_split(
         tried += 1
         if await told_apart(way):
             cuts = await _smallest(way, told_apart)
-            pieces = " | ".join(escaped(piece) for piece in cut(data, cuts))
+            pieces = " | ".join(shortened(escaped(piece)) for piece in cut(data, cuts))
             raise AssertionError(
                 f"the handler does not do the same if its input is split as\n  {pieces}\n{await told_apart(cuts)}"
             )
@@ -174,7 +174,7 @@ def _difference(whole: Outcome, other: Outcome, comparable: Callable[[bytes], by
         at = next((i for i, pair in enumerate(zip(expected, received, strict=False)) if pair[0] != pair[1]), None)
         at = min(len(expected), len(received)) if at is None else at
         lines = [
-            f"  {name:9} {', '.join(calls[max(at - 1, 0) : at + _SHOWN_CALLS])}"
+            f"  {name:9} {', '.join(map(shortened, calls[max(at - 1, 0) : at + _SHOWN_CALLS]))}"
             for name, calls in (("whole", expected), ("split", received))
         ]
         return "\n".join([f"from callback {at} on there are called", *lines])

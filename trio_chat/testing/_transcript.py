@@ -35,7 +35,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from ._dialogue import Speaker
+from ._dialogue import Speaker, shortened
 
 Kind: TypeAlias = Literal["text", "raw", "pattern", "nothing", "pause", "eof", "reset"]
 
@@ -84,7 +84,9 @@ class Transcript:
         lines = self.text.splitlines()
         first = max(line - context, 1)
         shown = enumerate(lines[first - 1 : line + context], first)
-        return "\n".join(f"{'>' if number == line else ' '} {number:4}  {text}".rstrip() for number, text in shown)
+        return "\n".join(
+            f"{'>' if number == line else ' '} {number:4}  {shortened(text)}".rstrip() for number, text in shown
+        )
 
 
 def parse_transcript(text: str, *, newline: bytes = b"\r\n") -> Transcript:
