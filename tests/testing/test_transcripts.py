@@ -59,6 +59,10 @@ async def test_a_dialogue() -> None:
     )
 
 
+async def test_a_limit_is_written_as_a_number() -> None:
+    await run_transcript(Lines, "C: <raw 3> \\x61b\nC:\nS: ababab\nC: <raw 1000> x\nC:\nS: <raw 1000> x\nS:")
+
+
 async def test_time_goes_by(mock_clock: MockClock) -> None:
     await run_transcript(
         Lines,
@@ -139,6 +143,7 @@ async def test_other_line_ends() -> None:
         ("S: <reset>", "not for S:"),
         ("S: <eof> and more", "line 1: '<eof> and more' is not understood"),
         ("S: <raw x> a", "is not understood"),
+        ("S: <raw 0> a", "is not understood"),
         ("newline: none\nS: <any>", "<any> goes up to the line end"),
     ],
 )

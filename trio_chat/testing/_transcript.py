@@ -19,6 +19,7 @@ Instead of a text, or, `<any>`, within one:
 
     <any>          S: any text, up to the line end
     <raw> \x16\0   bytes, escaped as in Python, and no line end
+    <raw 1024> x   the same, so many times
     <nothing>      S: nothing comes until all tasks are blocked
     <pause 5>      C: so many seconds go by
     <eof>          the end of this side
@@ -132,8 +133,8 @@ def _marked(line: int, speaker: Speaker, text: str) -> Step | None:
         return None
     name, argument, rest = marker[1].lower(), marker[2].strip(), marker[3].strip()
     match name:
-        case "raw" if not argument:
-            return Step(line, speaker, "raw", _unescaped(rest, line))
+        case "raw" if not argument or (argument.isdecimal() and int(argument)):
+            return Step(line, speaker, "raw", _unescaped(rest, line) * int(argument or 1))
         case "pause" if not rest:
             return Step(line, speaker, "pause", seconds=_seconds(argument, line))
         case "nothing" | "eof" | "reset" if not (argument or rest):
