@@ -31,6 +31,14 @@ S: quit
 S: <eof>
 """
 
+ECHO_THAT_COUNTS = """\
+from pathlib import Path
+from echo import Echo
+
+with (Path(__file__).parents[0] / "imported").open("x") as file:
+    file.write("once")
+"""
+
 
 @pytest.fixture
 def echo(pytester: pytest.Pytester) -> pytest.Pytester:
@@ -61,6 +69,15 @@ def test_transcripts_are_tests(echo: pytest.Pytester) -> None:
         "FAILED bad.transcript::bad - *",
     ])  # fmt: skip
     result.stdout.no_fnmatch_line("*Traceback*")
+
+
+def test_a_file_that_transcripts_name_is_imported_once_and_knows_where_it_is(echo: pytest.Pytester) -> None:
+    write(echo, "counted.py", ECHO_THAT_COUNTS)
+    for name in ("one", "two"):
+        text = TRANSCRIPT.format(answer="hello").replace("echo.py", "../counted.py")
+        write(echo, f"folder/{name}.transcript", text)
+    echo.runpytest().assert_outcomes(passed=2)
+    assert (echo.path / "imported").read_text() == "once"
 
 
 def test_a_transcript_that_fails_by_an_exception_shows_where(echo: pytest.Pytester) -> None:

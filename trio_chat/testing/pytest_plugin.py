@@ -16,6 +16,7 @@ import importlib
 import importlib.util
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -76,12 +77,14 @@ def _named(name: str, folder: Path) -> HandlerFactory:
     where, _, attribute = name.rpartition(":")
     if not where:
         raise ValueError(f"the header handler is module:name, or file.py:name; got {name!r}")
-    module = _module_of(folder / where) if where.endswith(".py") else importlib.import_module(where)
+    module = _module_of((folder / where).resolve()) if where.endswith(".py") else importlib.import_module(where)
     factory: HandlerFactory = getattr(module, attribute)
     return factory
 
 
+@cache
 def _module_of(path: Path) -> Any:
+    """The module in a file, which is imported once, as those of tests are."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None or not path.exists():
         raise FileNotFoundError(f"the header handler names a file that is not there: {path}")
