@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import Any
 
 import pytest
@@ -30,6 +31,22 @@ class WaitsForTheClient(Right):
     async def found_terminator(self) -> None:
         self.push(self._get_data() + b"|")
         await self.wait_eof()
+
+
+class WorksInThreads(Right):
+    """They cannot be cancelled, and what they have done is answered."""
+
+    async def found_terminator(self) -> None:
+        await trio.to_thread.run_sync(time.sleep, 0.001)
+        self.push(self._get_data() + b"|")
+
+
+class SwallowsCancelledOfAThread(Right):
+    async def found_terminator(self) -> None:
+        try:
+            await trio.to_thread.run_sync(time.sleep, 0.1, abandon_on_cancel=True)
+        except BaseException:
+            logging.getLogger("test").debug("whatever")
 
 
 class LosesHeldBackBytes(AsyncChat):
@@ -124,6 +141,12 @@ async def test_broken_promises(handler: Any, words: str, autojump_clock: MockClo
     with pytest.raises(AssertionError) as caught:
         await check_handler(handler, INPUT)
     assert words in str(caught.value)
+
+
+async def test_a_handler_that_works_in_threads(mock_clock: MockClock) -> None:
+    await check_handler(WorksInThreads, b"one\r\ntwo\r\n", most=10)
+    with pytest.raises(BrokenPromise, match="keeps the cancellation for itself, in found_terminator"):
+        await check_handler(SwallowsCancelledOfAThread, b"\r\n")
 
 
 async def test_lost_bytes_are_found() -> None:

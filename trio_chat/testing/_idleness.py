@@ -47,8 +47,13 @@ def _stopped_clock() -> MockClock | None:
 
 
 async def _cancel_when_idle(scope: trio.CancelScope) -> None:
+    await wait_until_idle()
+    scope.cancel()
+
+
+async def wait_until_idle() -> None:
+    """Wait until all tasks are blocked, and no thread runs of which Trio knows."""
     await wait_all_tasks_blocked()
     while trio.to_thread.current_default_thread_limiter().borrowed_tokens:
         await trio.to_thread.run_sync(time.sleep, _THREAD_SECONDS, limiter=trio.CapacityLimiter(1))
         await wait_all_tasks_blocked()
-    scope.cancel()

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import combinations, pairwise
 
 import trio
-from trio.testing import memory_stream_pair, wait_all_tasks_blocked
+from trio.testing import memory_stream_pair
 
 from .. import HandlerFactory
 from ._dialogue import difference, escaped, shortened
-from ._idleness import in_time
+from ._idleness import in_time, wait_until_idle
 from ._recording import Call, joined, record_calls
 
 #: The places at which the input is cut, in order.
@@ -43,9 +44,10 @@ async def assert_same_under_every_split(
     """See that a handler does the same with `data`, and then the end of file, however that is split.
 
     The input is given whole, which is what the others are held against; byte by byte; cut at every single place; at
-    every pair of places; and at random. Each piece comes alone: the next one when all tasks are blocked. Callbacks
-    must be called in the same order with the same arguments (but data may come in other pieces), the output must be
-    the same, and so must the exception that leaves `run()`. Handlers are made anew for each.
+    every pair of places; and at random. Each piece comes alone: the next one when all tasks are blocked, and no thread
+    runs of which Trio knows. Callbacks must be called in the same order with the same arguments (but data may come in
+    other pieces), the output must be the same, and so must the exception that leaves `run()`. Handlers are made anew
+    for each.
 
     Args:
         most: how many ways of splitting it to try. If there are more pairs, or even more single places, those that are
@@ -86,6 +88,7 @@ async def _converse(handler_factory: HandlerFactory, pieces: Sequence[bytes], pa
     client, server = memory_stream_pair()
     chat = handler_factory(server)
     outcome = Outcome(calls=record_calls(chat))
+    over = trio.Event()
 
     async def run() -> None:
         try:
@@ -99,20 +102,23 @@ async def _converse(handler_factory: HandlerFactory, pieces: Sequence[bytes], pa
         async for received in client:
             outcome.output += received
 
-    async def end() -> None:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(run)
-            nursery.start_soon(receive)
-            try:
-                for piece in pieces:
-                    await wait_all_tasks_blocked()
-                    await client.send_all(piece)
-                await wait_all_tasks_blocked()
-                await client.send_eof()
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
-                pass  # the handler has closed, and what comes later concerns nobody
+    async def converse() -> None:
+        async with trio.open_nursery() as both:
+            both.start_soon(run)
+            both.start_soon(receive)
+        over.set()
 
-    outcome.ended = await in_time(end, patience)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(converse)
+        with trio.move_on_after(patience), suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            # If the handler has closed, what would come later concerns nobody.
+            for piece in pieces:
+                await wait_until_idle()
+                await client.send_all(piece)
+            await wait_until_idle()
+            await client.send_eof()
+        outcome.ended = await in_time(over.wait, patience)
+        nursery.cancel_scope.cancel()
     await trio.aclose_forcefully(client)
     return outcome
 
