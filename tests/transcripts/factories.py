@@ -28,11 +28,13 @@ def _example(name: str) -> Any:
     return module
 
 
+Echo: Any = _example("echo_server").Echo
 Member: Any = _example("chat_room").Member
 kv_server: Any = _example("kv_server")
 SMTPServer: Any = _example("smtp_server").SMTPServer
 Session: Any = _example("ftp_server").Session
 SiteHandler: Any = _example("http_server").SiteHandler
+Room: Any = _example("websocket_chat").Room
 
 
 class Polly(Member):  # type: ignore[misc]
@@ -114,3 +116,7 @@ web = partial(HTTPRequestHandler, app=application)
 
 def site(stream: trio.abc.Stream) -> Any:
     return SiteHandler(stream, {}, logging.getLogger("site"))
+
+
+def websocket_room(stream: trio.abc.Stream) -> Any:
+    return HTTPRequestHandler(stream, Room().respond)
