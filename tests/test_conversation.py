@@ -7,9 +7,10 @@ from collections.abc import Awaitable
 import pytest
 import trio
 import trio.testing
-from support import RecordingChat, converse, receive_all, receive_exactly, splits, talk
+from support import RecordingChat, converse, receive_all, receive_exactly, talk
 
 from trio_chat import AsyncChat, Terminator
+from trio_chat.testing import assert_same_under_every_split
 
 
 class Echo(RecordingChat):
@@ -98,8 +99,7 @@ async def test_a_callback_that_returns_something_is_tolerated() -> None:
     assert chat.frames == [b"a", b"b"]
 
 
-@pytest.mark.parametrize("chunks", splits(b"3\nabc\n0\n\n2\n\n\n5\n"))
-async def test_terminators_change_between_frames_whatever_the_split(chunks: list[bytes]) -> None:
+async def test_terminators_change_between_frames_whatever_the_split() -> None:
     class LinesAndCounts(RecordingChat):
         """A line says how many bytes follow it; an empty one says nothing."""
 
@@ -110,8 +110,10 @@ async def test_terminators_change_between_frames_whatever_the_split(chunks: list
             is_line = self.get_terminator() == b"\n"  # after a count it is None
             self.set_terminator(int(frame) if is_line and frame else b"\n")
 
-    chat, _ = await converse(LinesAndCounts, chunks)
+    data = b"3\nabc\n0\n\n2\n\n\n5\n"
+    chat, _ = await converse(LinesAndCounts, [data])
     assert chat.frames == [b"3", b"abc", b"", b"0", b"", b"", b"2", b"\n\n", b"5"]
+    await assert_same_under_every_split(LinesAndCounts, data)
 
 
 async def test_count_zero_is_found_at_once() -> None:

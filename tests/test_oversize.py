@@ -6,9 +6,10 @@ from typing import ClassVar
 
 import pytest
 import trio
-from support import RecordingChat, converse, splits
+from support import RecordingChat, converse
 
 from trio_chat import Terminator
+from trio_chat.testing import assert_same_under_every_split
 
 
 class Limited(RecordingChat):
@@ -32,33 +33,33 @@ class Limited(RecordingChat):
 INPUT = b"12345\r\n123456\r\n1\r\n"
 
 
-@pytest.mark.parametrize("chunks", splits(INPUT))
-async def test_close(chunks: list[bytes]) -> None:
+async def test_close() -> None:
     class Closing(Limited):
         on_oversize = "close"
 
-    chat, output = await converse(Closing, chunks)
+    chat, output = await converse(Closing, [INPUT])
     assert output == b"ok "
     assert chat.story == [("connect", None), ("found", b"12345"), ("close", None)]
-    assert chat.incoming == [b"12345"] or b"".join(chat.incoming) == b"12345"
+    assert chat.incoming == [b"12345"]
+    await assert_same_under_every_split(Closing, INPUT)
 
 
-@pytest.mark.parametrize("chunks", splits(INPUT))
-async def test_answer_and_close(chunks: list[bytes]) -> None:
+async def test_answer_and_close() -> None:
     class Answering(Limited):
         on_oversize = "answer"
 
-    chat, output = await converse(Answering, chunks)
+    chat, output = await converse(Answering, [INPUT])
     assert output == b"ok too long "
     assert chat.story == [("connect", None), ("found", b"12345"), ("oversize", b"12345"), ("close", None)]
+    await assert_same_under_every_split(Answering, INPUT)
 
 
-@pytest.mark.parametrize("chunks", splits(INPUT + b"x" * 20 + b"\r\r\n" + b"y" * 6 + b"\r\nlast!\r\n" + b"z" * 6))
-async def test_skip_and_go_on(chunks: list[bytes]) -> None:
+async def test_skip_and_go_on() -> None:
     class Skipping(Limited):
         on_oversize = "skip"
 
-    chat, output = await converse(Skipping, chunks)
+    input_ = INPUT + b"x" * 20 + b"\r\r\n" + b"y" * 6 + b"\r\nlast!\r\n" + b"z" * 6
+    chat, output = await converse(Skipping, [input_])
     assert output == b"ok too long ok too long too long ok too long "
     assert chat.story == [
         ("connect", None),
@@ -72,13 +73,15 @@ async def test_skip_and_go_on(chunks: list[bytes]) -> None:
         ("eof", b""),
         ("close", None),
     ]
+    await assert_same_under_every_split(Skipping, input_, most=2000)
 
 
 @pytest.mark.parametrize("length", [4, 5, 6])
 async def test_the_limit_is_the_longest_frame_that_is_taken(length: int) -> None:
-    for chunks in splits(b"x" * length + b"\r\n"):
-        chat, _ = await converse(Limited, chunks)
-        assert (("found", b"x" * length) in chat.calls) is (length <= 5)
+    frame = b"x" * length
+    chat, _ = await converse(Limited, [frame + b"\r\n"])
+    assert chat.frames == [frame] * (length <= 5)
+    await assert_same_under_every_split(Limited, frame + b"\r\n")
 
 
 async def test_an_instance_may_have_its_own_limit() -> None:
