@@ -149,6 +149,24 @@ async def test_what_cannot_be_the_same() -> None:
     await assert_same_under_every_split(Dated, INPUT, comparable=lambda output: undated.sub(b"", output))
 
 
+async def test_what_a_handler_has_in_the_end() -> None:
+    class Counting(AsyncChat):
+        terminator = b"\n"
+        pieces = 0
+        lines = 0
+
+        def collect_incoming_data(self, data: bytes) -> None:
+            self.pieces += 1
+
+        def found_terminator(self) -> None:
+            self.lines += 1
+
+    await assert_same_under_every_split(Counting, b"one\ntwo\n", result=lambda chat: chat.lines)
+    with pytest.raises(AssertionError) as caught:
+        await assert_same_under_every_split(Counting, b"one\ntwo\n", result=lambda chat: chat.pieces)
+    assert "split as\n  one\\ntw | o\\n\nthe result is 3, and 2 if the input comes whole" in str(caught.value)
+
+
 def test_the_ways_to_cut() -> None:
     ways = list(ways_to_cut(5, 1000, random.Random(0)))
     assert ways[:5] == [(1, 2, 3, 4), (1,), (2,), (3,), (4,)]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import combinations, pairwise
+from typing import Any
 
 import trio
 from trio.testing import memory_stream_pair
@@ -30,6 +31,7 @@ class Outcome:
     output: bytes = b""
     error: Exception | None = None
     ended: bool = True
+    result: object = None
 
 
 async def assert_same_under_every_split(
@@ -40,6 +42,7 @@ async def assert_same_under_every_split(
     seed: int = 0,
     patience: float = 5.0,
     comparable: Callable[[bytes], bytes] = bytes,
+    result: Callable[[Any], object] = lambda chat: None,
 ) -> int:
     """See that a handler does the same with `data`, and then the end of file, however that is split.
 
@@ -63,7 +66,7 @@ async def assert_same_under_every_split(
     """
 
     async def outcome_of(cuts: Cuts) -> Outcome:
-        return await _converse(handler_factory, cut(data, cuts), patience)
+        return await _converse(handler_factory, cut(data, cuts), patience, result)
 
     whole = await outcome_of(())
     if not whole.ended:
@@ -84,7 +87,9 @@ async def assert_same_under_every_split(
     return tried
 
 
-async def _converse(handler_factory: HandlerFactory, pieces: Sequence[bytes], patience: float) -> Outcome:
+async def _converse(
+    handler_factory: HandlerFactory, pieces: Sequence[bytes], patience: float, result: Callable[[Any], object]
+) -> Outcome:
     client, server = memory_stream_pair()
     chat = handler_factory(server)
     outcome = Outcome(calls=record_calls(chat))
@@ -120,6 +125,7 @@ async def _converse(handler_factory: HandlerFactory, pieces: Sequence[bytes], pa
         outcome.ended = await in_time(over.wait, patience)
         nursery.cancel_scope.cancel()
     await trio.aclose_forcefully(client)
+    outcome.result = result(chat)
     return outcome
 
 
@@ -186,6 +192,9 @@ def _difference(whole: Outcome, other: Outcome, comparable: Callable[[bytes], by
         return "\n".join([f"from callback {at} on there are called", *lines])
     if comparable(whole.output) != comparable(other.output):
         return f"the output is not the same\n{difference(comparable(whole.output), comparable(other.output))}"
+    if whole.result != other.result:
+        received, expected = (shortened(repr(outcome.result)) for outcome in (other, whole))
+        return f"the result is {received}, and {expected} if the input comes whole"
     return ""
 
 
