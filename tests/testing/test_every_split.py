@@ -149,6 +149,26 @@ async def test_what_cannot_be_the_same() -> None:
     await assert_same_under_every_split(Dated, INPUT, comparable=lambda output: undated.sub(b"", output))
 
 
+@pytest.mark.parametrize(("refused", "same"), [(b"!", True), (b"!?", False)])
+async def test_a_handler_may_close_in_the_middle_of_a_frame(refused: bytes, *, same: bool) -> None:
+    class Choosy(AsyncChat):
+        terminator = b"\n"
+
+        def collect_incoming_data(self, data: bytes) -> None:
+            if refused in data:
+                self.push(b"no")
+                self.close_when_done()
+
+        def found_terminator(self) -> None:
+            self.push(b"yes")
+
+    if same:
+        await assert_same_under_every_split(Choosy, b"a\nbc!?d\ne\n")
+    else:
+        with pytest.raises(AssertionError, match=r"!\ \|\ \?"):
+            await assert_same_under_every_split(Choosy, b"a\nbc!?d\ne\n")
+
+
 async def test_what_a_handler_has_in_the_end() -> None:
     class Counting(AsyncChat):
         terminator = b"\n"
