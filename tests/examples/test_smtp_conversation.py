@@ -10,6 +10,7 @@ import stat
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from processes import load
 from support import MemoryStream, splits, talk
 
 from trio_chat import AsyncChat
+from trio_chat.testing import assert_same_under_every_split
 
 smtp_server = load("smtp_server.py")
 SMTPServer: Any = smtp_server.SMTPServer
@@ -34,9 +36,13 @@ class SmallServer(SMTPServer):  # type: ignore[misc]
 
 @pytest.fixture
 def maildir(tmp_path: Path) -> Path:
+    return new_maildir(tmp_path)
+
+
+def new_maildir(path: Path) -> Path:
     for folder in ("tmp", "new", "cur"):
-        (tmp_path / folder).mkdir()
-    return tmp_path
+        (path / folder).mkdir()
+    return path
 
 
 def stored(maildir: Path) -> list[bytes]:
@@ -91,9 +97,10 @@ DIALOGUE = (
 )
 
 
-@pytest.mark.parametrize("chunks", splits(DIALOGUE), ids=lambda chunks: f"{len(chunks)}-{len(chunks[0])}")
-async def test_a_conversation_is_the_same_however_it_is_split(maildir: Path, chunks: list[bytes]) -> None:
-    replies = await hold(maildir, *chunks)
+async def test_a_conversation_is_the_same_however_it_is_split(
+    maildir: Path, mock_clock: trio.testing.MockClock
+) -> None:
+    replies = await hold(maildir, DIALOGUE)
     assert [int(reply[:3]) for reply in replies if reply[3:4] == b" "] == [
         *(503, 250, 250, 250, 250, 354, 250),
         *(503, 250, 250, 354, 250),
@@ -104,6 +111,17 @@ async def test_a_conversation_is_the_same_however_it_is_split(maildir: Path, chu
         b"Return-Path: <>\nDelivered-To: c@d\nDelivered-To: e@f\n" + received + b"\xff\n\xff..\n\n.\n..\n \n",
         b"Return-Path: <a@b>\nDelivered-To: c@d\n" + received,
     ]
+
+    def server(stream: trio.abc.Stream) -> AsyncChat:
+        return SmallServer(stream, new_maildir(Path(mkdtemp(dir=maildir))))  # type: ignore[no-any-return]
+
+    await assert_same_under_every_split(
+        server,
+        DIALOGUE,
+        most=len(DIALOGUE) + 50,
+        comparable=lambda output: re.sub(rb"250 it is \S+", b"", output),
+        result=lambda chat: stored(chat.maildir),
+    )
 
 
 @pytest.mark.parametrize(
