@@ -21,7 +21,7 @@ from support import (
 )
 
 from trio_chat import FrameTooLong, OversizePolicy, Terminator, TimeoutKind
-from trio_chat.testing import BreakingStream, StallingStream
+from trio_chat.testing import BreakingStream, StallingStream, assert_same_under_every_split
 
 
 class Boom(Exception):
@@ -156,14 +156,13 @@ class Bodies(Asking):
             self.push(b"<" + self.messages[-1] + b">")
 
 
-@pytest.mark.parametrize("chunks", splits(b"3\nabc2\n\n\n0\n11\n0123456789x1\nx"))
-async def test_a_callback_may_take_the_body_whatever_the_split(
-    autojump_clock: trio.testing.MockClock, chunks: list[bytes]
-) -> None:
-    chat, output = await converse(Bodies, chunks)
+async def test_a_callback_may_take_the_body_whatever_the_split(autojump_clock: trio.testing.MockClock) -> None:
+    data = b"3\nabc2\n\n\n0\n11\n0123456789x1\nx"
+    chat, output = await converse(Bodies, [data])
     assert chat.messages == [b"abc", b"\n\n", b"", b"0123456789x", b"x"]
     assert output == b"".join(b"<" + message + b">" for message in chat.messages)
     assert chat.names[-2:] == ["eof", "close"]
+    await assert_same_under_every_split(Bodies, data, most=100, result=lambda chat: chat.messages)
 
 
 async def test_it_hands_over_one_step(autojump_clock: trio.testing.MockClock) -> None:
@@ -190,13 +189,12 @@ async def test_some_data_is_a_step(autojump_clock: trio.testing.MockClock) -> No
         assert chat.calls[-3:] == [("data", b"part"), ("more", True), ("asked", None)]
 
 
-@pytest.mark.parametrize("chunks", splits(b"1\n2\nask\n4\n5\nask\nask\n8\n9\n"))
-async def test_the_frames_of_a_chunk_are_neither_lost_nor_doubled(
-    autojump_clock: trio.testing.MockClock, chunks: list[bytes]
-) -> None:
-    chat, _ = await converse(Asking, chunks)
+async def test_the_frames_of_a_chunk_are_neither_lost_nor_doubled(autojump_clock: trio.testing.MockClock) -> None:
+    data = b"1\n2\nask\n4\n5\nask\nask\n8\n9\n"
+    chat, _ = await converse(Asking, [data])
     assert chat.frames == [b"1", b"2", b"ask", b"4", b"5", b"ask", b"ask", b"8", b"9"]
     assert (chat.count("asked"), chat.count("eof")) == (3, 1)
+    await assert_same_under_every_split(Asking, data, most=100, result=lambda chat: (chat.frames, chat.count("asked")))
 
 
 async def test_of_a_long_chunk_too(autojump_clock: trio.testing.MockClock) -> None:
@@ -287,10 +285,11 @@ async def test_a_dialogue_before_the_conversation(autojump_clock: trio.testing.M
                     return
             self.push(b"hello %s" % str(self.frames[0]).encode())
 
-    for chunks in splits(b"me\nx\ny\n"):
-        chat, output = await converse(Login, chunks)
-        assert output == b"login: hello b'me'"
-        assert chat.frames == [b"me", b"x", b"y"]
+    data = b"me\nx\ny\n"
+    chat, output = await converse(Login, [data])
+    assert output == b"login: hello b'me'"
+    assert chat.frames == [b"me", b"x", b"y"]
+    await assert_same_under_every_split(Login, data, most=100)
     chat, output = await converse(Login, [])
     assert output == b"login: "
     assert chat.names == ["eof", "close"]
@@ -482,14 +481,14 @@ class Greedy(Asking):
         assert not await self.more()
 
 
-@pytest.mark.parametrize("chunks", splits(b"ask\r\none\r\ntail\r"))
 async def test_at_end_of_file_it_gives_what_was_held_back_then_false_then_comes_handle_eof(
-    autojump_clock: trio.testing.MockClock, chunks: list[bytes]
+    autojump_clock: trio.testing.MockClock,
 ) -> None:
     class CrLf(Greedy):
         terminator = b"\r\n"
 
-    chat, _ = await converse(CrLf, chunks)
+    data = b"ask\r\none\r\ntail\r"
+    chat, _ = await converse(CrLf, [data])
     assert chat.frames == [b"ask", b"one"]
     assert [call for call in chat.calls if call[0] not in ("data", "more", "found")] == [
         ("connect", None),
@@ -498,6 +497,12 @@ async def test_at_end_of_file_it_gives_what_was_held_back_then_false_then_comes_
         ("eof", b"tail\r"),
         ("close", None),
     ]
+    await assert_same_under_every_split(
+        CrLf,
+        data,
+        most=100,
+        result=lambda chat: [call for call in chat.calls if call[0] not in ("data", "more", "found")],
+    )
 
 
 async def test_in_handle_eof_there_is_no_more(autojump_clock: trio.testing.MockClock) -> None:
@@ -1182,21 +1187,21 @@ async def test_an_exception_of_a_callback_within_leaves_run_as_itself(autojump_c
     assert await receive_all(client) == b""
 
 
-@pytest.mark.parametrize("chunks", splits(b"ask\nx\nbad\ny\n"))
-async def test_a_handled_exception_does_not_end_it(autojump_clock: trio.testing.MockClock, chunks: list[bytes]) -> None:
+async def test_a_handled_exception_does_not_end_it(autojump_clock: trio.testing.MockClock) -> None:
     class Tolerant(Failing):
         def handle_error(self, exc: Exception) -> None:
             self.calls.append(("error", type(exc)))
 
-    chat, _ = await converse(Tolerant, chunks)
+    data = b"ask\nx\nbad\ny\n"
+    chat, _ = await converse(Tolerant, [data])
     assert chat.frames == [b"ask", b"x", b"bad", b"y"]
     assert (chat.count("error"), chat.count("asked"), chat.count("eof")) == (1, 1, 1)
+    await assert_same_under_every_split(
+        Tolerant, data, most=100, result=lambda chat: (chat.frames, chat.count("error"), chat.count("asked"))
+    )
 
 
-@pytest.mark.parametrize("chunks", splits(b"ask\nx\nbad\ny\nbad\nz\n"))
-async def test_a_callback_may_catch_what_one_within_it_raised(
-    autojump_clock: trio.testing.MockClock, chunks: list[bytes]
-) -> None:
+async def test_a_callback_may_catch_what_one_within_it_raised(autojump_clock: trio.testing.MockClock) -> None:
     class Catching(Failing):
         async def ask(self) -> None:
             more = True
@@ -1206,9 +1211,13 @@ async def test_a_callback_may_catch_what_one_within_it_raised(
                 except Boom:
                     self.calls.append(("caught", None))
 
-    chat, _ = await converse(Catching, chunks)
+    data = b"ask\nx\nbad\ny\nbad\nz\n"
+    chat, _ = await converse(Catching, [data])
     assert chat.frames == [b"ask", b"x", b"bad", b"y", b"bad", b"z"]
     assert (chat.count("error"), chat.count("caught"), chat.count("asked"), chat.count("eof")) == (2, 2, 1, 1)
+    await assert_same_under_every_split(
+        Catching, data, most=100, result=lambda chat: [name for name in chat.names if name not in ("data", "more")]
+    )
 
 
 async def test_what_collecting_raised_may_be_caught_without_losing_the_frames_end(
@@ -1435,14 +1444,12 @@ class Limited(Asking):
 
 
 @pytest.mark.parametrize("policy", ["close", "answer", "skip"])
-@pytest.mark.parametrize("chunks", splits(b"ask\n12345\n123456\nx\n"))
-async def test_a_frame_that_is_too_long(
-    autojump_clock: trio.testing.MockClock, policy: OversizePolicy, chunks: list[bytes]
-) -> None:
+async def test_a_frame_that_is_too_long(autojump_clock: trio.testing.MockClock, policy: OversizePolicy) -> None:
     class WithPolicy(Limited):
         on_oversize = policy
 
-    chat, _ = await converse(WithPolicy, chunks)
+    data = b"ask\n12345\n123456\nx\n"
+    chat, _ = await converse(WithPolicy, [data])
     story = [call for call in chat.calls if call[0] != "data"]
     expected: list[tuple[str, object]] = [("connect", None), ("found", b"ask"), ("found", b"12345")]
     if policy != "close":
@@ -1453,6 +1460,9 @@ async def test_a_frame_that_is_too_long(
     if policy == "skip":
         expected.append(("eof", b""))
     assert story == [*expected, ("close", None)]
+    await assert_same_under_every_split(
+        WithPolicy, data, most=100, result=lambda chat: [call for call in chat.calls if call[0] != "data"]
+    )
 
 
 @pytest.mark.parametrize("policy", ["close", "answer"])
@@ -1555,17 +1565,16 @@ async def test_two_tasks_of_a_callback_lose_and_double_nothing(
         assert (chat.count("end"), chat.count("eof"), chat.names[-1]) == (2, 1, "close")
 
 
-@pytest.mark.parametrize("chunks", splits(b"one\ntwo\n\nfour\n"))
-async def test_two_tasks_of_a_callback_get_every_frame_once(
-    autojump_clock: trio.testing.MockClock, chunks: list[bytes]
-) -> None:
+async def test_two_tasks_of_a_callback_get_every_frame_once(autojump_clock: trio.testing.MockClock) -> None:
     class Lines(Twofold):
         async def found_terminator(self) -> None:
             self.calls.append(("found", self.data))
 
-    chat, _ = await converse(Lines, chunks)
+    data = b"one\ntwo\n\nfour\n"
+    chat, _ = await converse(Lines, [data])
     assert chat.frames == [b"one", b"onetwo", b"onetwo", b"onetwofour"]
     assert (chat.count("end"), chat.count("eof"), chat.names[-1]) == (2, 1, "close")
+    await assert_same_under_every_split(Lines, data, most=100, result=lambda chat: (chat.frames, chat.count("end")))
 
 
 async def test_one_task_at_a_time_can_wait(autojump_clock: trio.testing.MockClock) -> None:
@@ -1719,9 +1728,8 @@ async def test_a_background_task_that_waits_when_the_callback_has_returned(
 # ---------------------------------------------------------------------- what a review has found
 
 
-@pytest.mark.parametrize("chunks", splits(b"one\ntwo\nthree\n"))
 async def test_a_callback_that_collects_and_goes_on_ends_its_own_frame_first(
-    autojump_clock: trio.testing.MockClock, chunks: list[bytes]
+    autojump_clock: trio.testing.MockClock,
 ) -> None:
     class Collecting(Asking):
         async def collect_incoming_data(self, data: bytes) -> None:  # type: ignore[override]
@@ -1729,8 +1737,10 @@ async def test_a_callback_that_collects_and_goes_on_ends_its_own_frame_first(
             if b"".join(self.incoming) == b"one":
                 await self.receive_more()
 
-    chat, _ = await converse(Collecting, chunks)
+    data = b"one\ntwo\nthree\n"
+    chat, _ = await converse(Collecting, [data])
     assert chat.frames == [b"one", b"two", b"three"]
+    await assert_same_under_every_split(Collecting, data, most=100, result=lambda chat: chat.frames)
 
 
 async def test_a_frame_that_is_owed_counts_as_a_step(autojump_clock: trio.testing.MockClock) -> None:
