@@ -113,7 +113,7 @@ async def test_a_conversation_is_the_same_however_it_is_split(
     ]
 
     def server(stream: trio.abc.Stream) -> AsyncChat:
-        return SmallServer(stream, new_maildir(Path(mkdtemp(dir=maildir))))  # type: ignore[no-any-return]
+        return SmallServer(stream, new_maildir(Path(mkdtemp(dir=maildir))))
 
     await assert_same_under_every_split(
         server,

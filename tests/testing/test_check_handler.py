@@ -174,3 +174,44 @@ async def test_the_http_handler(autojump_clock: MockClock, monkeypatch: pytest.M
         b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabcGET / HTTP/1.1\r\nHost: a\r\n\r\nNONSENSE\r\n\r\n"
     )
     await check_handler(lambda stream: HTTPRequestHandler(stream, app), data, most=100)
+
+
+class ShieldsSomething(Right):
+    async def found_terminator(self) -> None:
+        data = self._get_data()
+        with trio.CancelScope(shield=True):
+            await trio.sleep(0.01)
+        self.push(data)
+
+
+async def test_a_shield_is_nobodys_fault(autojump_clock: MockClock) -> None:
+    await check_handler(ShieldsSomething, b"one\r\ntwo\r\n")
+
+
+async def test_on_a_clock_that_stands_still(mock_clock: MockClock) -> None:
+    class Sleeping(Right):
+        async def found_terminator(self) -> None:
+            await trio.sleep(0.01)
+            self.push(self._get_data())
+
+    await check_handler(Right, INPUT, most=20)
+    await check_handler(Sleeping, b"one\r\ntwo\r\n", most=20)
+
+
+async def test_each_promise_is_looked_at() -> None:
+    class KeepsGoing(Right):
+        def close_when_idle(self) -> None:
+            pass
+
+    class NeverStops(KeepsGoing):
+        def handle_eof(self) -> None:
+            if not self.stopped:
+                super().handle_eof()
+
+        stopped = False
+
+        def close_when_idle(self) -> None:
+            self.stopped = True
+
+    with pytest.raises(BrokenPromise, match="when it is to stop, and the client ends its side"):
+        await check_handler(NeverStops, INPUT, patience=0.05)

@@ -144,7 +144,7 @@ async def test_what_cannot_be_the_same() -> None:
             Dated.count += 1
             self.push(b"Date: %d|" % self.count)
 
-    assert "Date" in await difference(Dated)
+    assert "see `comparable`" in await difference(Dated)
     undated = re.compile(rb"Date: \d+")
     await assert_same_under_every_split(Dated, INPUT, comparable=lambda output: undated.sub(b"", output))
 
@@ -237,3 +237,34 @@ async def test_a_recording_handler() -> None:
     ]
     assert chat.frames == [b"one"]
     assert chat.names == ["connect", "data", "found", "data", "eof", "close"]
+
+
+class TakesChunksForLines(AsyncChat):
+    """And takes its time before it reads: all is there by then."""
+
+    terminator = None
+
+    async def handle_connect(self) -> None:
+        await trio.sleep(0.01)
+        self.push(b"220 hello\r\n")
+
+    def collect_incoming_data(self, data: bytes) -> None:
+        for line in data.split(b"\r\n"):
+            self.push(line + b"|")
+
+
+async def test_a_handler_that_waits_is_given_its_pieces_one_by_one(autojump_clock: MockClock) -> None:
+    assert "does not do the same" in await difference(TakesChunksForLines)
+
+
+async def test_on_a_clock_that_stands_still(mock_clock: MockClock) -> None:
+    assert "does not do the same" in await difference(TakesChunksForLines)
+    assert await assert_same_under_every_split(Right, INPUT, most=20) == 20
+
+
+async def test_a_handler_that_never_does_the_same() -> None:
+    class Numbered(Right):
+        def handle_connect(self) -> None:
+            self.push(b"220 %d\r\n" % id(self))
+
+    assert "does not do the same twice with the same input: see `comparable`" in await difference(Numbered)

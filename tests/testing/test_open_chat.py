@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -80,6 +82,8 @@ async def test_a_conversation() -> None:
         await peer.expect_eof()
     assert isinstance(peer.chat, Echo)
     assert str(peer.dialogue).splitlines() == [
+        "newline: LF",
+        "",
         "C: one",
         "C: two",
         "C: <raw> th",
@@ -106,7 +110,7 @@ async def test_the_peer_ends_its_side() -> None:
         await peer.expect_eof()
 
     peer = await converse(script, Polite)
-    assert str(peer.dialogue) == "C: <eof>\nS: bye\nS: <eof>"
+    assert str(peer.dialogue) == "newline: LF\n\nC: <eof>\nS: bye\nS: <eof>"
 
 
 async def test_the_peer_breaks_the_connection() -> None:
@@ -169,7 +173,7 @@ async def test_a_clock_that_stands_still_is_moved(mock_clock: MockClock) -> None
         await peer.pause(0.5)
         await peer.expect(b"late\n")
     assert trio.current_time() == 3
-    assert str(peer.dialogue) == "C: late\nC: <pause 2.5>\nC: <pause 0.5>\nS: late\nC: <eof>\nS: <eof>"
+    assert "\n".join(peer.dialogue.lines()) == "C: late\nC: <pause 2.5>\nC: <pause 0.5>\nS: late\nC: <eof>\nS: <eof>"
 
 
 async def test_threads_are_waited_for_on_a_clock_that_stands_still(mock_clock: MockClock) -> None:
@@ -371,6 +375,105 @@ async def test_a_factory_that_fails_comes_out_as_itself() -> None:
 
     with pytest.raises(ZeroDivisionError):
         await converse(do_nothing, fail)
+
+
+async def test_a_failure_of_the_handler_is_not_lost_when_the_block_fails() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.send(b"fail\n")
+        await trio.testing.wait_all_tasks_blocked()
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError) as caught:
+        await converse(script)
+    assert isinstance(caught.value.__cause__, LookupError)
+    assert caught.value.__notes__ == ["the handler had failed before, with LookupError('as you wish')"]
+
+
+async def test_several_failures_come_out_together() -> None:
+    class Twice(Echo):
+        def handle_close(self) -> None:
+            raise ZeroDivisionError
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await converse(lambda peer: peer.send(b"log\n"), Twice)
+    assert sorted(map(repr, caught.value.exceptions)) == ["LookupError('as you wish')", "ZeroDivisionError()"]
+
+
+async def test_an_error_that_is_logged_is_told_at_once(mock_clock: MockClock) -> None:
+    async with open_chat(Echo, patience=math.inf) as peer:
+        await peer.send(b"log\n")
+        await peer.expect_error(LookupError)
+        await peer.send(b"one\n")
+        await peer.expect(b"one\n")
+
+
+class Ticking(AsyncChat):
+    async def tick(self) -> None:
+        while True:
+            await trio.sleep(1)
+            self.push(b"tick\n")
+
+    def handle_connect(self) -> None:
+        self.nursery.start_soon(self.tick)
+
+
+async def test_patience_is_for_a_whole_expectation(autojump_clock: MockClock) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.expect_until(b"never")
+
+    told = await mismatch(script, Ticking)
+    assert "somewhere in it" in str(told)
+    assert trio.current_time() < 7
+
+
+class Spinning(Echo):
+    async def found_terminator(self) -> None:
+        while not self.closing:
+            await trio.lowlevel.checkpoint()
+
+
+async def test_a_handler_that_is_never_idle_does_not_hang_the_test() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.send(b"x\n")
+        try:
+            await peer.expect_nothing()
+        finally:
+            peer.chat.close()
+        await peer.expect_eof()
+
+    await converse(script, Spinning)
+
+
+async def test_threads_are_waited_for_on_a_clock_that_jumps(autojump_clock: MockClock) -> None:
+    class Slow(Echo):
+        async def by_thread(self) -> None:
+            await trio.to_thread.run_sync(time.sleep, 0.01)
+            self.push(b"thread\n")
+
+    async with open_chat(Slow) as peer:
+        await peer.send(b"thread\n")
+        await peer.expect(b"thread\n")
+
+
+async def test_what_is_no_handler_and_what_are_no_bytes() -> None:
+    async def do_nothing(peer: Peer) -> None:
+        pass
+
+    with pytest.raises(TypeError, match="returned None, not an AsyncChat"):
+        await converse(do_nothing, lambda stream: None)
+    async with open_chat(Echo) as peer:
+        with pytest.raises(TypeError, match="takes bytes; got 'text'"):
+            await peer.send("text")  # type: ignore[arg-type]
+        await peer.send(memoryview(b"one\n"))  # type: ignore[arg-type]
+        await peer.expect(b"one\n")
+
+
+async def test_long_dialogues_take_time_in_proportion() -> None:
+    async with open_chat(Echo) as peer:
+        for _ in range(300):
+            await peer.send(b"x" * 1000 + b"\n")
+        await peer.expect((b"x" * 1000 + b"\n") * 300)
+        assert len(peer.dialogue.turns) == 2
 
 
 async def test_a_block_that_is_cancelled() -> None:

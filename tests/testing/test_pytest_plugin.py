@@ -103,6 +103,42 @@ def test_a_transcript_that_cannot_be_played_says_why(echo: pytest.Pytester, text
     result.stdout.fnmatch_lines([words])
 
 
+def test_transcripts_of_other_programs_are_left_alone(echo: pytest.Pytester) -> None:
+    write(echo, "meeting.transcript", "John Smith: Hello there.\n")
+    (echo.path / "binary.transcript").write_bytes(b"\xff\xfe\x00handler: x")
+    write(echo, "good.transcript", "\ufeff" + TRANSCRIPT.format(answer="hello"))
+    echo.runpytest().assert_outcomes(passed=1)
+
+
+def test_a_header_that_there_is_not(echo: pytest.Pytester) -> None:
+    write(echo, "wrong.transcript", "handler: echo.py:Echo\nclock: mock\n\nC: a\nS: a\n")
+    result = echo.runpytest()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*no such header: clock*"])
+
+
+def test_a_file_with_a_dataclass_and_a_neighbour(echo: pytest.Pytester) -> None:
+    echo.makeini("[pytest]\n")
+    write(echo, "neighbour.py", "GREETING = b'hello'\n")
+    code = """
+        from __future__ import annotations
+        from dataclasses import dataclass
+        from neighbour import GREETING
+        from trio_chat import AsyncChat
+
+        @dataclass
+        class State:
+            greeting: bytes = GREETING
+
+        class Greeter(AsyncChat):
+            def handle_connect(self):
+                self.push(State().greeting + b"\\r\\n")
+    """
+    echo.makepyfile(greeter=code)
+    write(echo, "greets.transcript", "handler: greeter.py:Greeter\n\nS: hello\n")
+    echo.runpytest().assert_outcomes(passed=1)
+
+
 def test_the_chat_fixture_shows_its_dialogues(echo: pytest.Pytester) -> None:
     echo.makepyfile("""
         from echo import Echo

@@ -128,6 +128,11 @@ async def test_other_line_ends() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
+        ("", "a transcript has at least one line"),
+        ("c: hello\ns: goodbye", "line 1: a line begins with C: or S: and a blank"),
+        ("C:hello", "line 1: a line begins with C: or S: and a blank"),
+        ("handler: a\nhandler: b\nC: c", "line 2: the header handler stands there already"),
+        (r"C: <raw> \d\q", "line 1: raw bytes are written as in Python's b'…'"),
         ("C: one\nfollowing", "line 2: a line begins with C: or S:"),
         ("C: one\nnewline: LF", "line 2"),
         ("newline: CR\nC: one", "the header newline is one of CRLF, LF, none; got 'CR'"),
@@ -153,6 +158,26 @@ def test_what_is_no_transcript(text: str, words: str) -> None:
     assert words in str(caught.value)
 
 
+async def test_who_has_ended_says_nothing_more() -> None:
+    for end in ("eof", "reset"):
+        with pytest.raises(RuntimeError, match="has ended its side"):
+            await run_transcript(Lines, f"C: <{end}>\nC: more")
+
+
+async def test_a_recorded_dialogue_of_other_line_ends_can_be_played() -> None:
+    class Unix(Lines):
+        terminator = b"\n"
+
+        def found_terminator(self) -> None:
+            self.push(self._get_data() + b"\n")
+
+    async with open_chat(Unix) as peer:
+        await peer.send(b"one\ntwo\n")
+        await peer.expect(b"one\ntwo\n")
+    assert str(peer.dialogue).startswith("newline: LF\n\nC: one\n")
+    await run_transcript(Unix, str(peer.dialogue))
+
+
 def test_headers() -> None:
     transcript = parse_transcript("# comment\nhandler: module:name\nnewline: LF\nmax-x:\n\nC: a")
     assert transcript.headers == {"handler": "module:name", "newline": "LF", "max-x": ""}
@@ -166,6 +191,7 @@ pieces = st.lists(
         st.one_of(st.binary(min_size=1, max_size=20), st.text(min_size=1, max_size=20).map(str.encode)),
         st.sampled_from([b"", b"\r\n", b"\n", b"\\", b"'", b'"', b" ", b"<eof>", b"<any>", b"\xc3"]),
     ),
+    min_size=1,
     max_size=8,
 )
 

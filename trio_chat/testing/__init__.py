@@ -9,8 +9,8 @@
 
 from ._cancellation import cancel_at_every_checkpoint as cancel_at_every_checkpoint
 from ._check_handler import BrokenPromise as BrokenPromise, check_handler as check_handler
-from ._dialogue import Dialogue as Dialogue
-from ._open_chat import open_chat as open_chat
+from ._dialogue import Dialogue as Dialogue, Event as Event, Speaker as Speaker, Turn as Turn
+from ._open_chat import StreamPair as StreamPair, open_chat as open_chat
 from ._peer import Mismatch as Mismatch, Peer as Peer
 from ._play import run_transcript as run_transcript
 from ._recording import Call as Call, RecordingChat as RecordingChat, record_calls as record_calls
@@ -24,6 +24,7 @@ from ._streams import (
     StallingStream as StallingStream,
 )
 from ._transcript import (
+    Step as Step,
     Transcript as Transcript,
     TranscriptError as TranscriptError,
     parse_transcript as parse_transcript,

@@ -9,12 +9,12 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import trio
-from trio.testing import memory_stream_pair, wait_all_tasks_blocked
+from trio.testing import memory_stream_pair
 
 from .. import HandlerFactory
 from ._cancellation import cancel_at_every_checkpoint
 from ._dialogue import shortened
-from ._idleness import in_time
+from ._idleness import in_time, wait_until_idle
 from ._recording import CALLBACKS
 from ._splits import assert_same_under_every_split
 from ._streams import BreakingStream
@@ -117,7 +117,7 @@ class Trial:
             self.over.set()
 
     async def must_end(self, when: str) -> None:
-        if not await in_time(self.over.wait, self.patience):
+        if not await in_time(self.over.wait, self.patience, moves_clock=True):
             self.fail(f"goes on for more than {self.patience:g} seconds when {when}")
         if self.error is not None:
             self.fail(f"fails with {self.error!r} when {when}", self.error)
@@ -163,7 +163,7 @@ async def _conversation(factory: HandlerFactory, data: bytes, patience: float) -
         try:
             if data:
                 await trial.client.send_all(data)
-            await wait_all_tasks_blocked()
+            await wait_until_idle(patience=0)  # threads that work are what it is doing
             yield trial
         except Exception as exc:
             failure = exc
@@ -201,8 +201,8 @@ async def _ends_when_cancelled(trial: Trial) -> None:
     trio.lowlevel.add_instrument(steps)
     try:
         trial.scope.cancel()
-        if not steps.scheduled and _waits_for_a_thread(trial.task):
-            waiting.clear()  # that goes on, and nothing was raised
+        if not steps.scheduled:
+            waiting.clear()  # for a thread, or in a shield: nothing was raised
         for _ in range(_TURNS):
             await trio.lowlevel.checkpoint()
     finally:
@@ -214,11 +214,6 @@ async def _ends_when_cancelled(trial: Trial) -> None:
         trial.fail(f"keeps the cancellation for itself, in {kept[0]}(): trio.Cancelled has to leave it")
     if not (was_over or trial.scope.cancelled_caught):
         trial.fail("keeps the cancellation for itself: trio.Cancelled has to leave run()")
-
-
-def _waits_for_a_thread(task: trio.lowlevel.Task | None) -> bool:
-    frames = task.iter_await_frames() if task is not None else ()
-    return any(frame.f_code is trio.to_thread.run_sync.__code__ for frame, _ in frames)
 
 
 class _Steps(trio.abc.Instrument):
@@ -238,6 +233,6 @@ class _Steps(trio.abc.Instrument):
 
 async def _ends_when_stopped(trial: Trial) -> None:
     trial.chat.close_when_idle()
-    await wait_all_tasks_blocked()
+    await wait_until_idle()
     await _end_input(trial)
     await trial.must_end("it is to stop, and the client ends its side")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Literal, NamedTuple, TypeAlias
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
 
 #: C: the client, which is the peer that a test scripts; S: the server, which is the handler.
 Speaker: TypeAlias = Literal["C", "S"]
@@ -16,38 +17,44 @@ _SHOWN_LINES = 60
 _SHOWN_CHARACTERS = 500  # of a line
 
 
-class Turn(NamedTuple):
+@dataclass
+class Turn:
     """What one of them did: said `data`, or else `event`."""
 
     speaker: Speaker
-    data: bytes
+    data: bytearray = field(default_factory=bytearray)
     event: Event = ""
 
 
 class Dialogue:
+    """A dialogue as it went. `str` makes a transcript of it."""
+
     def __init__(self) -> None:
+        #: What happened, in order.
         self.turns: list[Turn] = []
 
     def said(self, speaker: Speaker, data: bytes) -> None:
         """Note what was said; together with what the same one has said just before."""
-        if self.turns and self.turns[-1].speaker == speaker and not self.turns[-1].event:
-            data = self.turns.pop().data + data
-        self.turns.append(Turn(speaker, data))
+        if not (self.turns and self.turns[-1].speaker == speaker and not self.turns[-1].event):
+            self.turns.append(Turn(speaker))
+        self.turns[-1].data += data
 
     def happened(self, speaker: Speaker, event: Event) -> None:
-        self.turns.append(Turn(speaker, b"", event))
+        """Note what one of them did besides saying something."""
+        self.turns.append(Turn(speaker, event=event))
 
     def __str__(self) -> str:
-        return "\n".join(self.lines())
+        header = [] if self.newline == b"\r\n" else ["newline: LF", ""]
+        return "\n".join([*header, *self.lines()])
 
     def lines(self) -> list[str]:
         """As a transcript, for line ends of CR LF if there are any, else of LF: see `newline`."""
         end = self.newline
         shown: list[str] = []
-        for speaker, data, event in self.turns:
-            if event:
-                shown.append(f"{speaker}: {event}")
-            shown += [f"{speaker}: {text}".rstrip() for text in _texts(data, end)]
+        for turn in self.turns:
+            if turn.event:
+                shown.append(f"{turn.speaker}: {turn.event}")
+            shown += [f"{turn.speaker}: {text}".rstrip() for text in _texts(bytes(turn.data), end)]
         return shown
 
     def last_lines(self) -> list[str]:
@@ -60,6 +67,7 @@ class Dialogue:
 
     @property
     def newline(self) -> bytes:
+        """What seems to end its lines: CR LF, or else LF."""
         everything = b"".join(turn.data for turn in self.turns)
         return b"\r\n" if b"\r\n" in everything or b"\n" not in everything else b"\n"
 

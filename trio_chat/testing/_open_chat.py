@@ -11,7 +11,7 @@ from typing import TypeAlias
 import trio
 from trio.testing import memory_stream_pair
 
-from .. import HandlerFactory
+from .. import AsyncChat, HandlerFactory
 from ._peer import Mismatch, Peer
 from ._streams import BreakingStream
 from ._tasks import new_system_tasks, system_tasks
@@ -35,7 +35,8 @@ async def open_chat(
 
     At the end of the block the peer ends its side. The block fails if the handler has then sent anything that was not
     expected, if it goes on, if it has started a system task that goes on, and if it has failed: with what `run()`
-    raised, or what was logged below "trio_chat" as an error, unless `Peer.expect_error` has taken it.
+    raised, or with an exception that was logged below "trio_chat" as an error, unless `Peer.expect_error` has taken it.
+    If the block fails by itself, what the handler has failed with is its cause, and in its notes.
 
     Args:
         handler_factory: takes the stream and gives the handler, as for the `serve_…` functions.
@@ -48,24 +49,32 @@ async def open_chat(
         Exception: what the handler has raised.
     """
     ours, theirs = streams()
-    handlers_end = BreakingStream(theirs)
-    peer = Peer(handler_factory(handlers_end), ours, handlers_end, patience)
-    tasks = system_tasks()
-    failure: Exception | None = None
-    async with trio.open_nursery() as nursery:
-        with _noting_what_is_logged(peer):
-            nursery.start_soon(peer.run)
-            try:
-                yield peer
-                await peer.finish()
-                if left := await new_system_tasks(tasks):
-                    raise Mismatch(f"the handler has started tasks that still run: {', '.join(left)}")
-            except Exception as exc:
-                failure = exc
-            nursery.cancel_scope.cancel()
-    await trio.aclose_forcefully(ours)
-    if failure is not None:
-        raise failure
+    try:
+        handlers_end = BreakingStream(theirs)
+        chat = handler_factory(handlers_end)
+        if not isinstance(chat, AsyncChat):
+            raise TypeError(f"the handler factory {handler_factory!r} returned {chat!r}, not an AsyncChat")
+        peer = Peer(chat, ours, handlers_end, patience)
+        tasks = system_tasks()
+        failure: Exception | None = None
+        async with trio.open_nursery() as nursery:
+            with _noting_what_is_logged(peer):
+                nursery.start_soon(peer.run)
+                try:
+                    yield peer
+                    await peer.finish()
+                    if left := await new_system_tasks(tasks):
+                        raise Mismatch(f"the handler has started tasks that still run: {', '.join(left)}")
+                except Exception as exc:
+                    failure = exc
+                nursery.cancel_scope.cancel()
+        if failure is not None:
+            peer.tell_errors(failure)
+            raise failure
+    finally:
+        with trio.CancelScope(shield=True):
+            await trio.aclose_forcefully(ours)
+            await trio.aclose_forcefully(theirs)
 
 
 @contextmanager

@@ -12,11 +12,10 @@ from contextlib import suppress
 from typing import NoReturn, TypeVar
 
 import trio
-from trio.testing import wait_all_tasks_blocked
 
 from .. import AsyncChat
 from ._dialogue import Dialogue, Event, difference, shortened
-from ._idleness import in_time, let_time_go_by
+from ._idleness import in_time, let_time_go_by, wait_until_idle
 from ._streams import BreakingStream
 
 ErrorT = TypeVar("ErrorT", bound=Exception)
@@ -46,11 +45,12 @@ class Peer:
         self.dialogue: Dialogue = Dialogue()
         self._handlers_end = handlers_end
         self._patience = patience
-        self._unread = b""
+        self._unread = bytearray()
         self._end: Event = ""  # how the handler's side has ended
         self._ended = False  # ours
         self._errors: list[Exception] = []
         self._over = trio.Event()  # the conversation
+        self._news = trio.Event()  # it is over, or something has failed
 
     async def run(self) -> None:
         """Hold the handler's side of the conversation. What it raises is kept: see `expect_error`."""
@@ -60,15 +60,22 @@ class Peer:
             self.note_error(exc)
         finally:
             self._over.set()
+            self._news.set()
 
     def note_error(self, error: Exception) -> None:
         """Something has failed, and this may be the only one who is told so."""
         self._errors.append(error)
+        self._news.set()
 
     # ------------------------------------------------------------------ saying something
 
     async def send(self, data: bytes) -> None:
         """Say `data`. Raises `Mismatch` if nobody listens any more."""
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise TypeError(f"send() takes bytes; got {data!r:.60}")
+        if self._ended:
+            raise RuntimeError("the peer has ended its side, and can say nothing more")
+        data = bytes(data)
         self.dialogue.said("C", data)
         broken: list[Exception] = []
 
@@ -78,8 +85,8 @@ class Peer:
             except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
                 broken.append(exc)
 
-        if not await self._in_time(send):
-            self.fail("the handler does not receive what is sent to it")
+        if not await in_time(send, self._patience, once=True):
+            self.fail("the handler does not receive what is sent to it, or waits until the peer hears what it sends")
         if broken:
             await self._fail_after_a_look("the handler has closed the connection, and cannot be sent anything", *broken)
 
@@ -97,13 +104,13 @@ class Peer:
         self.dialogue.happened("C", "<reset>")
         self._ended = True
         self._end = self._end or "<reset>"
-        self._unread = b""  # more of it may be on its way, and nobody will ever know
+        self._unread.clear()  # more of it may be on its way, and nobody will ever know
         self._handlers_end.break_now()
         await trio.lowlevel.checkpoint()
 
     async def pause(self, seconds: float) -> None:
         """Let so much time go by; on a `MockClock` that stands still, move it."""
-        self.dialogue.happened("C", f"<pause {seconds:g}>")
+        self.dialogue.happened("C", f"<pause {seconds}>")
         await let_time_go_by(seconds)
 
     # ------------------------------------------------------------------ hearing something
@@ -112,26 +119,31 @@ class Peer:
         """Wait for exactly `data`. What comes behind it is for the next expectation. Raises `Mismatch`."""
         if not data:
             raise ValueError("to expect that nothing comes, use expect_nothing()")
+        until = self._until()
         while not self._unread.startswith(data):
-            if not data.startswith(self._unread) or not await self._receive():
+            if not data.startswith(self._unread) or not await self._receive(until):
                 await self._take_what_has_come()
-                self.fail(f"{self._what_has_come()}\n{difference(data, self._unread)}")
-        self._unread = self._unread[len(data) :]
+                self.fail(f"{self._what_has_come()}\n{difference(data, bytes(self._unread))}")
+        del self._unread[: len(data)]
 
     async def expect_until(self, terminator: bytes) -> bytes:
         """Wait for `terminator`, and return what comes up to it, with it. Raises `Mismatch`."""
         if not terminator:
             raise ValueError("a terminator has at least one byte")
-        while (at := self._unread.find(terminator)) < 0:
-            if not await self._receive():
+        until, searched = self._until(), 0
+        while (at := self._unread.find(terminator, max(searched - len(terminator) + 1, 0))) < 0:
+            searched = len(self._unread)
+            if not await self._receive(until):
                 self.fail(f"{self._what_has_come()}\nexpected  {terminator!r} somewhere in it")
         end = at + len(terminator)
-        data, self._unread = self._unread[:end], self._unread[end:]
+        data = bytes(self._unread[:end])
+        del self._unread[:end]
         return data
 
     async def expect_eof(self) -> None:
         """Wait until the handler has ended its side, without anything before that. Raises `Mismatch`."""
-        while not self._unread and await self._receive():
+        until = self._until()
+        while not self._unread and await self._receive(until):
             pass
         if self._unread or self._end != "<eof>":
             self.fail(f"expected the end of the connection; {self._what_has_come()}")
@@ -151,11 +163,11 @@ class Peer:
 
         Raises `Mismatch` if nothing has failed, or something else.
         """
-        if not self._errors:
-            await self._in_time(self._over.wait)
+        await self._in_time(self._news.wait)
         fitting = (error for error in self._errors if isinstance(error, kind) and re.search(match, str(error)))
         if (error := next(fitting, None)) is None:
-            self.fail(f"expected {kind.__name__}" + f" with {match!r}" * bool(match))
+            failed = ", ".join(map(repr, self._errors)) or "nothing"
+            self.fail(f"expected {kind.__name__}" + f" with {match!r}" * bool(match) + f"; what has failed is {failed}")
         self._errors.remove(error)
         return error
 
@@ -166,17 +178,30 @@ class Peer:
         await self._take_what_has_come()
         self._check_nothing_is_unread()
         await self._end_our_side()
-        if not await self._in_time(self._over.wait):
+        if not await in_time(self._over.wait, self._patience, moves_clock=True):
             self.fail("the handler still runs, although the peer has ended its side")
-        while await self._receive():
+        while await self._receive(self._until()):
             pass
         self._check_nothing_is_unread()
+        if len(self._errors) > 1:
+            raise ExceptionGroup("several things failed", self._errors)
         if self._errors:
             raise self._errors[0]
 
+    def tell_errors(self, failure: Exception) -> None:
+        """Something else has failed: what the handler has raised before, and nobody was told of, is not to be lost."""
+        known = _chain_of(failure)
+        for error in self._errors:
+            if error not in known:
+                failure.add_note(f"the handler had failed before, with {error!r}")
+                if failure.__cause__ is None:
+                    failure.__cause__ = error
+
     def _check_nothing_is_unread(self) -> None:
         if self._unread:
-            self.fail(f"the handler has sent more than was expected: {shortened(repr(self._unread))}", *self._errors)
+            self.fail(
+                f"the handler has sent more than was expected: {shortened(repr(bytes(self._unread)))}", *self._errors
+            )
 
     async def _end_our_side(self) -> None:
         if self._ended:
@@ -188,9 +213,13 @@ class Peer:
 
     # ------------------------------------------------------------------ receiving
 
-    async def _receive(self) -> bool:
+    def _until(self) -> float:
+        return trio.current_time() + self._patience
+
+    async def _receive(self, until: float) -> bool:
         """Wait for more. False if that is in vain."""
-        return not self._end and await self._in_time(self._receive_some) and not self._end
+        left = max(until - trio.current_time(), 0.0)
+        return not self._end and await in_time(self._receive_some, left) and not self._end
 
     async def _receive_some(self) -> None:
         try:
@@ -217,7 +246,7 @@ class Peer:
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(receive)
-            await wait_all_tasks_blocked()
+            await wait_until_idle(self._patience)
             nursery.cancel_scope.cancel()
 
     async def _in_time(self, wait: Callable[[], Awaitable[object]]) -> bool:
@@ -227,7 +256,9 @@ class Peer:
 
     def _what_has_come(self) -> str:
         if self._unread:
-            return f"what has come is {shortened(repr(self._unread))}" + (f", and {self._end}" if self._end else "")
+            return f"what has come is {shortened(repr(bytes(self._unread)))}" + (
+                f", and {self._end}" if self._end else ""
+            )
         if self._end:
             return f"what has come is {self._end}"
         return f"nothing has come within {self._patience:g} seconds"
@@ -241,3 +272,12 @@ class Peer:
         shown = "\n".join(f"    {line}" for line in self.dialogue.last_lines()) or "    (nothing was said)"
         cause = (*self._errors, *causes, None)[0]
         raise Mismatch(f"{message}\n  the dialogue:\n{shown}") from cause
+
+
+def _chain_of(exc: BaseException | None) -> list[BaseException]:
+    """An exception, and what has led to it."""
+    chain: list[BaseException] = []
+    while exc is not None and exc not in chain:
+        chain.append(exc)
+        exc = exc.__cause__ or exc.__context__
+    return chain

@@ -16,6 +16,7 @@ from .. import HandlerFactory
 from ._dialogue import difference, escaped, shortened
 from ._idleness import in_time, wait_until_idle
 from ._recording import Call, joined, record_calls
+from ._wrapped import WrappedStream
 
 #: The places at which the input is cut, in order.
 Cuts = tuple[int, ...]
@@ -47,10 +48,11 @@ async def assert_same_under_every_split(
     """See that a handler does the same with `data`, and then the end of file, however that is split.
 
     The input is given whole, which is what the others are held against; byte by byte; cut at every single place; at
-    every pair of places; and at random. Each piece comes alone: the next one when all tasks are blocked, and no thread
-    runs of which Trio knows. Callbacks must be called in the same order with the same arguments (but data may come in
-    other pieces, and less of it to a handler that closes in the middle of a frame), the output must be the same, and so
-    must the exception that leaves `run()`. Handlers are made anew for each.
+    every pair of places; and at random. Each piece comes alone: the next one when the handler asks for it, and nothing
+    more happens; if it does not ask within `patience`, the rest comes at once. Callbacks must be called in the same
+    order with the same arguments (but data may come in other pieces, and less of it to a handler that closes in the
+    middle of a frame), the output must be the same, and so must the exception that leaves `run()`. Handlers are made
+    anew for each.
 
     Args:
         most: how many ways of splitting it to try. If there are more pairs, or even more single places, those that are
@@ -71,6 +73,8 @@ async def assert_same_under_every_split(
     whole = await outcome_of(())
     if not whole.ended:
         raise AssertionError(f"the handler goes on for more than {patience:g} seconds after the end of its input")
+    if told := _difference(whole, await outcome_of(()), comparable):
+        raise AssertionError(f"the handler does not do the same twice with the same input: see `comparable`\n{told}")
 
     async def told_apart(cuts: Cuts) -> str:
         return _difference(whole, await outcome_of(cuts), comparable)
@@ -78,19 +82,19 @@ async def assert_same_under_every_split(
     tried = 1
     for way in ways_to_cut(len(data), most, random.Random(seed)):  # noqa: S311
         tried += 1
-        if await told_apart(way):
+        if told := await told_apart(way):
             cuts = await _smallest(way, told_apart)
+            told = await told_apart(cuts) or told
             pieces = " | ".join(shortened(escaped(piece)) for piece in cut(data, cuts))
-            raise AssertionError(
-                f"the handler does not do the same if its input is split as\n  {pieces}\n{await told_apart(cuts)}"
-            )
+            raise AssertionError(f"the handler does not do the same if its input is split as\n  {pieces}\n{told}")
     return tried
 
 
 async def _converse(
     handler_factory: HandlerFactory, pieces: Sequence[bytes], patience: float, result: Callable[[Any], object]
 ) -> Outcome:
-    client, server = memory_stream_pair()
+    client, server_end = memory_stream_pair()
+    server = AskingStream(server_end)
     chat = handler_factory(server)
     outcome = Outcome(calls=record_calls(chat))
     over = trio.Event()
@@ -101,6 +105,7 @@ async def _converse(
         except Exception as exc:
             outcome.error = exc
         finally:
+            server.ask_for_ever()
             await trio.aclose_forcefully(server)
 
     async def receive() -> None:
@@ -115,18 +120,43 @@ async def _converse(
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(converse)
-        with trio.move_on_after(patience), suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
             # If the handler has closed, what would come later concerns nobody.
-            for piece in pieces:
+            asks = True
+            for piece in [*pieces, b""]:
+                asks = asks and await in_time(server.asked, patience, moves_clock=True)
                 await wait_until_idle()
-                await client.send_all(piece)
-            await wait_until_idle()
-            await client.send_eof()
-        outcome.ended = await in_time(over.wait, patience)
+                server.forget()
+                await (client.send_all(piece) if piece else client.send_eof())
+        outcome.ended = await in_time(over.wait, patience, moves_clock=True)
         nursery.cancel_scope.cancel()
     await trio.aclose_forcefully(client)
     outcome.result = result(chat)
     return outcome
+
+
+class AskingStream(WrappedStream):
+    """Tells when the handler asks for more: all tasks may be blocked before, because it waits for something else."""
+
+    def __init__(self, transport_stream: trio.abc.Stream) -> None:
+        super().__init__(transport_stream)
+        self._asked = trio.Event()
+
+    async def _receive_some(self, max_bytes: int | None) -> bytes | bytearray:
+        self._asked.set()
+        return await super()._receive_some(max_bytes)
+
+    def forget(self) -> None:
+        """What was asked for is about to come: from now on, `asked` waits for the next time."""
+        if not self.closed:
+            self._asked = trio.Event()
+
+    def ask_for_ever(self) -> None:
+        self._asked.set()
+        self.closed = True
+
+    async def asked(self) -> None:
+        await self._asked.wait()
 
 
 def cut(data: bytes, cuts: Cuts) -> list[bytes]:
@@ -193,8 +223,8 @@ def _difference(whole: Outcome, other: Outcome, comparable: Callable[[bytes], by
     if comparable(whole.output) != comparable(other.output):
         return f"the output is not the same\n{difference(comparable(whole.output), comparable(other.output))}"
     if whole.result != other.result:
-        received, expected = (shortened(repr(outcome.result)) for outcome in (other, whole))
-        return f"the result is {received}, and {expected} if the input comes whole"
+        results = [shortened(repr(outcome.result)) for outcome in (other, whole)]
+        return "the result is {}, and {} if the input comes whole".format(*results)
     return ""
 
 

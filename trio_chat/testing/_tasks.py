@@ -5,6 +5,8 @@ from __future__ import annotations
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+_OURS = ("trio_chat alarm", "trio_chat channels")  # which serve all connections of a Trio run
+
 
 def system_tasks() -> set[trio.lowlevel.Task]:
     """Those that run now."""
@@ -15,4 +17,4 @@ def system_tasks() -> set[trio.lowlevel.Task]:
 async def new_system_tasks(before: set[trio.lowlevel.Task]) -> list[str]:
     """The names of those that have been started since, and still run when all tasks are blocked, but for our own."""
     await wait_all_tasks_blocked()
-    return sorted(task.name for task in system_tasks() - before if not task.name.startswith("trio_chat"))
+    return sorted(task.name for task in system_tasks() - before if task.name not in _OURS)

@@ -1,37 +1,10 @@
-r"""Transcripts: dialogues as RFCs print them, which can be played.
-
-    newline: CRLF
-
-    S: 220 <any> ready
-    C: EHLO client.example
-    S: 250-mail.example greets client.example
-    S: 250 SIZE 1000000
-    # this client is slow
-    C: <pause 400>
-    S: 421 <any>
-    S: <eof>
-
-A line that begins with C: is said by the client, the scripted peer; with S:, by the server, the handler. Each stands
-for its text, in UTF-8, without blanks around it, and a line end: CR LF, or what the header `newline` says, LF or none.
-Lines of one that follow each other are said in one breath. Blank lines, and lines that begin with #, mean nothing.
-
-Instead of a text, or, `<any>`, within one:
-
-    <any>          S: any text, up to the line end
-    <raw> \x16\0   bytes, escaped as in Python, and no line end
-    <raw 1024> x   the same, so many times
-    <nothing>      S: nothing comes until all tasks are blocked
-    <pause 5>      C: so many seconds go by
-    <eof>          the end of this side
-    <reset>        C: the connection breaks
-
-Before the first line of the dialogue there may be headers, as `newline`; others are for whoever plays it.
-"""
+"""Reading transcripts: dialogues as RFCs print them."""
 
 from __future__ import annotations
 
 import ast
 import re
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
@@ -42,7 +15,7 @@ Kind: TypeAlias = Literal["text", "raw", "pattern", "nothing", "pause", "eof", "
 
 NEWLINES = {"CRLF": b"\r\n", "LF": b"\n", "none": b""}
 _TURN = re.compile(r"([CS]):(?:\s+(.*))?")
-_HEADER = re.compile(r"([a-z][a-z-]*):\s*(.*)")
+_HEADER = re.compile(r"([a-z][a-z-]+):\s*(.*)")
 _MARKER = re.compile(r"<(raw|nothing|pause|eof|reset)\b([^>]*)>(.*)", re.IGNORECASE)
 _ANY = re.compile(r"<any>", re.IGNORECASE)
 _SAID_BY: dict[Kind, str] = {"nothing": "S", "pattern": "S", "pause": "C", "reset": "C"}
@@ -82,7 +55,7 @@ class Transcript:
 
     def around(self, line: int, context: int = 3) -> str:
         """The transcript around a line, which is pointed at."""
-        lines = self.text.splitlines()
+        lines = self.text.split("\n")
         first = max(line - context, 1)
         shown = enumerate(lines[first - 1 : line + context], first)
         return "\n".join(
@@ -91,16 +64,57 @@ class Transcript:
 
 
 def parse_transcript(text: str, *, newline: bytes = b"\r\n") -> Transcript:
-    """Read a transcript. `newline` is what ends its lines, unless it says so itself. Raises `TranscriptError`."""
+    r"""Read a transcript: a dialogue as RFCs print it.
+
+        newline: CRLF
+
+        S: 220 <any> ready
+        C: EHLO client.example
+        S: 250-mail.example greets client.example
+        S: 250 SIZE 1000000
+        # this client is slow
+        C: <pause 400>
+        S: 421 <any>
+        S: <eof>
+
+    A line that begins with C: is said by the client, the scripted peer; with S:, by the server, the handler. Each
+    stands for its text, in UTF-8, without blanks around it, and a line end: CR LF, or what the header `newline` says,
+    LF or none. Lines of one that follow each other are said in one breath. Blank lines, and lines that begin with #,
+    mean nothing.
+
+    Instead of a text, or, `<any>`, within one:
+
+        <any>          S: any text, up to the line end
+        <raw> \x16\0   bytes, escaped as in Python, and no line end
+        <raw 1024> x   the same, so many times
+        <nothing>      S: nothing comes until all tasks are blocked
+        <pause 5>      C: so many seconds go by
+        <eof>          the end of this side
+        <reset>        C: the connection breaks
+
+    Before the first line of the dialogue there may be headers, as `newline`; others are for whoever plays it.
+
+    Args:
+        newline: what ends its lines, unless it says so itself.
+
+    Raises:
+        TranscriptError: if it is none; the message says in which line, and why.
+    """
     headers: dict[str, str] = {}
     turns: list[tuple[int, Speaker, str]] = []
     for number, line in _lines(text):
         if turn := _TURN.fullmatch(line):
             turns.append((number, "C" if turn[1] == "C" else "S", turn[2] or ""))
         elif not turns and (header := _HEADER.fullmatch(line)):
+            if header[1] in headers:
+                raise TranscriptError(f"line {number}: the header {header[1]} stands there already")
             headers[header[1]] = header[2]
         else:
-            raise TranscriptError(f"line {number}: a line begins with C: or S:, or with # for a comment; got {line!r}")
+            raise TranscriptError(
+                f"line {number}: a line begins with C: or S: and a blank, or with # for a comment; got {line!r}"
+            )
+    if not turns:
+        raise TranscriptError("a transcript has at least one line that begins with C: or S:")
     if (name := headers.get("newline")) is not None:
         if name not in NEWLINES:
             raise TranscriptError(f"the header newline is one of {', '.join(NEWLINES)}; got {name!r}")
@@ -109,7 +123,7 @@ def parse_transcript(text: str, *, newline: bytes = b"\r\n") -> Transcript:
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if (stripped := line.strip()) and not stripped.startswith("#"):
             yield number, stripped
 
@@ -156,7 +170,9 @@ def _unescaped(text: str, line: int) -> bytes:
     """What stands between the quotes of a bytes literal; quotes need no backslash."""
     quoted = re.sub(r"(\\.)|'", lambda match: match[1] or r"\'", text)
     try:
-        data: bytes = ast.literal_eval(f"b'{quoted}'")
-    except (SyntaxError, ValueError) as exc:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # what is no escape
+            data: bytes = ast.literal_eval(f"b'{quoted}'")
+    except (SyntaxError, ValueError, Warning) as exc:
         raise TranscriptError(f"line {line}: raw bytes are written as in Python's b'…'; got {text!r}") from exc
     return data

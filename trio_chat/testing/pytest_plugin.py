@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import re
+import sys
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import cache
@@ -30,6 +32,7 @@ from ._peer import Mismatch, Peer
 from ._play import play
 from ._transcript import Transcript, TranscriptError, parse_transcript
 
+_HANDLER = re.compile(r"^\s*handler:", re.MULTILINE)
 _peers: pytest.StashKey[list[Peer]] = pytest.StashKey()
 
 
@@ -37,19 +40,28 @@ _peers: pytest.StashKey[list[Peer]] = pytest.StashKey()
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
-    if file_path.suffix == ".transcript":
+    if file_path.suffix == ".transcript" and _HANDLER.search(_text_of(file_path)):
         return TranscriptFile.from_parent(parent, path=file_path)
-    return None
+    return None  # other programs have files of that name, too
+
+
+def _text_of(path: Path) -> str:
+    """The text; of what is none, nothing."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        return ""
 
 
 class TranscriptFile(pytest.File):
     def collect(self) -> Iterator[pytest.Item]:
         try:
-            transcript = parse_transcript(self.path.read_text(encoding="utf-8"))
-        except (TranscriptError, UnicodeDecodeError) as exc:
+            transcript = parse_transcript(_text_of(self.path))
+        except TranscriptError as exc:
             raise self.CollectError(f"{self.path}: {exc}") from None
-        if "handler" in transcript.headers:
-            yield TranscriptItem.from_parent(self, name=self.path.stem, transcript=transcript)
+        if unknown := transcript.headers.keys() - {"handler", "newline"}:
+            raise self.CollectError(f"{self.path}: no such header: {', '.join(sorted(unknown))}")
+        yield TranscriptItem.from_parent(self, name=self.path.stem, transcript=transcript)
 
 
 class TranscriptItem(pytest.Item):
@@ -85,11 +97,16 @@ def _named(name: str, folder: Path) -> HandlerFactory:
 @cache
 def _module_of(path: Path) -> Any:
     """The module in a file, which is imported once, as those of tests are."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    spec = importlib.util.spec_from_file_location(f"_transcript_{path.stem}_{abs(hash(path))}", path)
     if spec is None or spec.loader is None or not path.exists():
         raise FileNotFoundError(f"the header handler names a file that is not there: {path}")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    sys.modules[spec.name] = module  # where dataclasses look their module up
+    sys.path.insert(0, str(path.parent))  # as for a program that is run
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(path.parent))
     return module
 
 
