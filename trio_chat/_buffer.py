@@ -139,9 +139,11 @@ class TerminatorBuffer(ChunkQueue):
         self.skipping = False
 
     def _use(self, terminator: Terminator) -> None:
-        needles = () if terminator is None or isinstance(terminator, int) else needles_for(terminator)
-        self._needles: tuple[Needle, ...] = needles
-        self._needle = needles[0] if isinstance(terminator, bytes) else None  # the only one there can be
+        self._needles: tuple[Needle, ...] = ()
+        self._needle: Needle | None = None  # the only one there can be
+        if terminator is not None and not isinstance(terminator, int):
+            self._needles = needles = needles_for(terminator)
+            self._needle = needles[0] if isinstance(terminator, bytes) else None
         self._terminator = int(terminator) if isinstance(terminator, int) else terminator
 
     @property
