@@ -26,7 +26,7 @@ from support import (
 
 from trio_chat import AsyncChat, serve_listeners, serve_ssl_over_tcp, serve_tcp
 from trio_chat._replay import ReplayStream, replaying
-from trio_chat.testing import BreakingStream, StallingStream
+from trio_chat.testing import BreakingStream, StallingStream, assert_same_under_every_split
 
 
 class Boom(Exception):
@@ -92,15 +92,15 @@ class EchoAfterUpgrade(Upgrading):
 
 
 @pytest.mark.parametrize("terminator", [b"\r\n", (b"\r\n", b"\r\r\r\n")])
-@pytest.mark.parametrize("chunks", splits(b"hi\r\nupgrade\r\nraw\r\n\r\rbytes\r"))
 async def test_the_next_reader_gets_every_byte_whatever_the_split(
-    autojump_clock: trio.testing.MockClock, terminator: bytes | tuple[bytes, ...], chunks: list[bytes]
+    autojump_clock: trio.testing.MockClock, terminator: bytes | tuple[bytes, ...]
 ) -> None:
     class Replaying(Upgrading):
         replay = b"<replay>"
 
     Replaying.terminator = terminator
-    chat, _ = await converse(Replaying, chunks)
+    data = b"hi\r\nupgrade\r\nraw\r\n\r\rbytes\r"
+    chat, _ = await converse(Replaying, [data])
     assert chat.story == [
         ("connect", None),
         ("found", b"hi"),
@@ -108,10 +108,10 @@ async def test_the_next_reader_gets_every_byte_whatever_the_split(
         ("raw", b"<replay>raw\r\n\r\rbytes\r"),
         ("close", None),
     ]
+    await assert_same_under_every_split(Replaying, data, most=100, result=lambda chat: chat.story)
 
 
-@pytest.mark.parametrize("chunks", splits(b"12345raw"))
-async def test_after_a_count(autojump_clock: trio.testing.MockClock, chunks: list[bytes]) -> None:
+async def test_after_a_count(autojump_clock: trio.testing.MockClock) -> None:
     class Counting(Upgrading):
         terminator = 5
 
@@ -119,8 +119,10 @@ async def test_after_a_count(autojump_clock: trio.testing.MockClock, chunks: lis
             self.replay = self._get_data()
             await self.upgrade()
 
-    chat, _ = await converse(Counting, chunks)
+    data = b"12345raw"
+    chat, _ = await converse(Counting, [data])
     assert chat.raw == [b"12345raw"]
+    await assert_same_under_every_split(Counting, data, most=100, result=lambda chat: chat.raw)
 
 
 async def test_at_the_beginning(autojump_clock: trio.testing.MockClock) -> None:
@@ -144,8 +146,7 @@ async def test_at_the_end(autojump_clock: trio.testing.MockClock) -> None:
     assert output == b"bye"
 
 
-@pytest.mark.parametrize("chunks", splits(b"12345\r\n123456\r\nraw\r"))
-async def test_when_a_frame_is_too_long(autojump_clock: trio.testing.MockClock, chunks: list[bytes]) -> None:
+async def test_when_a_frame_is_too_long(autojump_clock: trio.testing.MockClock) -> None:
     class Limited(Upgrading):
         terminator = b"\r\n"
         max_frame_bytes = 5
@@ -155,9 +156,11 @@ async def test_when_a_frame_is_too_long(autojump_clock: trio.testing.MockClock, 
             self.replay = self._get_data()
             await self.upgrade()
 
-    chat, _ = await converse(Limited, chunks)
+    data = b"12345\r\n123456\r\nraw\r"
+    chat, _ = await converse(Limited, [data])
     assert chat.frames == [b"12345"]
     assert chat.raw == [b"123456\r\nraw\r"]
+    await assert_same_under_every_split(Limited, data, most=100, result=lambda chat: chat.story)
 
 
 async def test_when_a_timeout_has_passed(autojump_clock: trio.testing.MockClock) -> None:
@@ -177,8 +180,7 @@ async def test_when_a_timeout_has_passed(autojump_clock: trio.testing.MockClock)
     assert chat.calls == [("connect", None), ("data", b"half"), ("raw", b"\r\nrest"), ("close", None)]
 
 
-@pytest.mark.parametrize("chunks", splits(b"ask\nx\nupgrade\nraw\n"))
-async def test_in_a_callback_within_another(autojump_clock: trio.testing.MockClock, chunks: list[bytes]) -> None:
+async def test_in_a_callback_within_another(autojump_clock: trio.testing.MockClock) -> None:
     class Nested(Upgrading):
         async def found_terminator(self) -> None:
             await super().found_terminator()
@@ -187,7 +189,8 @@ async def test_in_a_callback_within_another(autojump_clock: trio.testing.MockClo
                     pass
                 self.calls.append(("asked", None))
 
-    chat, _ = await converse(Nested, chunks)
+    data = b"ask\nx\nupgrade\nraw\n"
+    chat, _ = await converse(Nested, [data])
     assert chat.story == [
         ("connect", None),
         ("found", b"ask"),
@@ -197,6 +200,7 @@ async def test_in_a_callback_within_another(autojump_clock: trio.testing.MockClo
         ("asked", None),
         ("close", None),
     ]
+    await assert_same_under_every_split(Nested, data, most=100, result=lambda chat: chat.story)
 
 
 @pytest.mark.parametrize("replay", [b"ab", bytearray(b"ab"), memoryview(array.array("H", [0x6161, 0x6262]))])

@@ -114,16 +114,20 @@ def dateless(raw: bytes) -> bytes:
     return _date.sub(b"\r\nDate: -\r\n", raw)
 
 
+async def talk_split(request: bytes, what: AppOrFactory = echo) -> bytes:
+    """All that the server sends for `request`, which is the same however it is cut, and so is what is called."""
+    ways = len(request) + 1
+    await assert_same_under_every_split(factory_of(what), request, most=ways, comparable=dateless, patience=30)
+    return await talk([request], what)
+
+
 async def say(request: bytes, what: AppOrFactory = echo, *, methods: Sequence[str] = ()) -> list[Answer]:
-    """The answers to `request`, which are the same however it is cut; of a short one, the callbacks are, too."""
+    """The answers to `request`, which are the same however it is cut."""
+    if len(request) <= _SHORT:
+        return answers(await talk_split(request, what), methods)
     raw = await talk([request], what)
-    if (length := len(request)) <= _SHORT:
-        await assert_same_under_every_split(
-            factory_of(what), request, most=length + 1, comparable=dateless, patience=30
-        )
-    else:
-        for chunks in splits(request):
-            assert dateless(await talk(chunks, what)) == dateless(raw), f"cut as {chunks}"
+    for chunks in splits(request):
+        assert dateless(await talk(chunks, what)) == dateless(raw), f"cut as {chunks}"
     return answers(raw, methods)
 
 
