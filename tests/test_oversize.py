@@ -73,7 +73,7 @@ async def test_skip_and_go_on() -> None:
         ("eof", b""),
         ("close", None),
     ]
-    await assert_same_under_every_split(Skipping, input_, most=2000)
+    await assert_same_under_every_split(Skipping, input_, most=700)
 
 
 @pytest.mark.parametrize("length", [4, 5, 6])
