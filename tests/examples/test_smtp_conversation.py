@@ -7,8 +7,9 @@ import os
 import re
 import ssl
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -17,10 +18,10 @@ import pytest
 import trio
 import trio.testing
 from processes import load
-from support import MemoryStream, splits, talk
+from support import splits
 
 from trio_chat import AsyncChat
-from trio_chat.testing import assert_same_under_every_split
+from trio_chat.testing import assert_same_under_every_split, open_chat
 
 smtp_server = load("smtp_server.py")
 SMTPServer: Any = smtp_server.SMTPServer
@@ -351,66 +352,73 @@ async def test_a_maildir_that_fails(maildir: Path, folder: str) -> None:
 # ---------------------------------------------------------------------- time
 
 
-async def until_its_end(client: MemoryStream) -> tuple[bytes, float]:
-    """What comes up to the end, and how long the last of it takes. The end waits for a thread, the clock does not.."""
-    start, received, seconds = trio.current_time(), b"", 0.0
-    while data := await client.receive_some():
-        received += data
-        seconds = trio.current_time() - start
-    return received, seconds
+@pytest.fixture
+def server(maildir: Path) -> Callable[[trio.abc.Stream], AsyncChat]:
+    return partial(SmallServer, maildir=maildir)
+
+
+READY = b" ESMTP trio_chat\r\n"
+WAITED = b"421 " + HOST + b" has waited for too long\r\n"
+STOPPING = b"421 " + HOST + b" is shutting down\r\n"
 
 
 @pytest.mark.parametrize(
-    "sent", [b"", b"EHLO me\r\n", ENVELOPE, ENVELOPE + b"DATA\r\n", ENVELOPE + b"DATA\r\nabc\r\n."]
+    ("sent", "last_reply"),
+    [
+        (b"", READY),
+        (b"EHLO me\r\n", b"250 SIZE 100\r\n"),
+        (ENVELOPE, b"to whom else?\r\n"),
+        (ENVELOPE + b"DATA\r\n", b"is a dot\r\n"),
+        (ENVELOPE + b"DATA\r\nabc\r\n.", b"is a dot\r\n"),
+    ],
 )
-async def test_five_minutes_of_silence(maildir: Path, autojump_clock: trio.testing.MockClock, sent: bytes) -> None:
-    async with talk(lambda stream: SmallServer(stream, maildir)) as (_, client):
-        await client.send_all(sent)
-        received = b""
-        expected = {0: b" ESMTP trio_chat\r\n", 1: b"SIZE 100\r\n", 3: b"to whom else?\r\n", 4: b"is a dot\r\n"}
-        while not received.endswith(expected[min(sent.count(b"\r\n"), 4)]):
-            received += await client.receive_some()
-        received, seconds = await until_its_end(client)
-        assert received == b"421 " + HOST + b" has waited for too long\r\n"
-        assert seconds == 300
+async def test_five_minutes_of_silence(
+    maildir: Path, server: Any, mock_clock: trio.testing.MockClock, sent: bytes, last_reply: bytes
+) -> None:
+    async with open_chat(server) as peer:
+        await peer.send(sent)
+        await peer.expect_until(last_reply)
+        await peer.pause(299.9)
+        await peer.expect_nothing()
+        await peer.pause(0.1)
+        await peer.expect(WAITED)
+        await peer.expect_eof()
     assert stored(maildir) == []
 
 
-async def test_a_command_of_which_a_byte_comes_now_and_then(
-    maildir: Path, autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+async def test_a_command_of_which_a_byte_comes_now_and_then(server: Any, mock_clock: trio.testing.MockClock) -> None:
+    async with open_chat(server) as peer:
+        await peer.expect_until(READY)
+        for _ in range(6):
+            await peer.send(b"x")
+            await peer.expect_nothing()
+            await peer.pause(50)
+        await peer.expect(WAITED)
+        await peer.expect_eof()
+
+
+@pytest.mark.parametrize("sent", [b"", b"NO", ENVELOPE])
+async def test_a_stop_is_told_to_who_is_not_sending_a_mail(
+    server: Any, mock_clock: trio.testing.MockClock, sent: bytes
 ) -> None:
-    async def drip(client: MemoryStream) -> None:
-        for _ in range(9):
-            await client.send_all(b"x")
-            await trio.sleep(50)
-
-    async with talk(lambda stream: SmallServer(stream, maildir)) as (_, client):
-        nursery.start_soon(drip, client)
-        received, seconds = await until_its_end(client)
-        assert received.endswith(b" ESMTP trio_chat\r\n421 " + HOST + b" has waited for too long\r\n")
-        assert seconds == 300
-        nursery.cancel_scope.cancel()
+    async with open_chat(server) as peer:
+        await peer.send(sent)
+        await peer.expect_until(b"to whom else?\r\n" if sent == ENVELOPE else READY)
+        await peer.expect_nothing()
+        peer.chat.close_when_idle()
+        await peer.expect(STOPPING)
+        await peer.expect_eof()
 
 
-async def test_a_stop_is_told_to_who_is_not_sending_a_mail(maildir: Path) -> None:
-    for sent in (b"", b"NO", ENVELOPE):
-        async with talk(lambda stream: SmallServer(stream, maildir)) as (chat, client):
-            await client.send_all(sent)
-            await trio.testing.wait_all_tasks_blocked()
-            chat.close_when_idle()
-            received, _ = await until_its_end(client)
-            assert received.endswith(b"\r\n421 " + HOST + b" is shutting down\r\n")
-
-
-async def test_a_stop_waits_for_a_mail(maildir: Path) -> None:
-    async with talk(lambda stream: SmallServer(stream, maildir)) as (chat, client):
-        await client.send_all(ENVELOPE + b"DATA\r\n")
-        while not (await client.receive_some()).endswith(b"is a dot\r\n"):
-            pass
-        chat.close_when_idle()
-        await client.send_all(b"text\r\n.\r\n" + ENVELOPE)
-        received, _ = await until_its_end(client)
-        assert re.fullmatch(rb"250 it is \S+\r\n421 \S+ is shutting down\r\n", received)
+async def test_a_stop_waits_for_a_mail(maildir: Path, server: Any, mock_clock: trio.testing.MockClock) -> None:
+    async with open_chat(server) as peer:
+        await peer.send(ENVELOPE + b"DATA\r\n")
+        await peer.expect_until(b"is a dot\r\n")
+        peer.chat.close_when_idle()
+        await peer.send(b"text\r\n.\r\n" + ENVELOPE)
+        assert (await peer.expect_until(b"\r\n")).startswith(b"250 it is ")
+        await peer.expect(STOPPING)
+        await peer.expect_eof()
     assert len(stored(maildir)) == 1
 
 
@@ -419,4 +427,4 @@ async def test_a_stop_before_the_greeting(maildir: Path) -> None:
     chat: AsyncChat = SmallServer(stream, maildir)
     chat.close_when_idle()
     await chat.run()
-    assert stream.sent == b"421 " + HOST + b" is shutting down\r\n"
+    assert stream.sent == STOPPING
