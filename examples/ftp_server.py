@@ -3,8 +3,8 @@
 Anybody may read, as "anonymous"; with --user and --password-file there is somebody who may write, too. An upload takes
 the place of an old file when it is complete, as far as FTP can tell: a client that is killed looks like one that has
 finished. If it breaks off, what has come of a new file is kept for the client to go on with, by APPE, or by STOR after
-REST, which write to the file itself. No name leads out of the directory, nor does a link; but whoever can change links
-on this machine while they are followed is trusted. Nothing is encrypted.
+REST, which write to the file itself. No name leads out of the directory, and no link is followed. Nothing is encrypted.
+It runs on Unix.
 
 Stop it with Ctrl-C or SIGTERM: transfers have a minute to finish. A second time stops it at once.
 """
@@ -22,8 +22,8 @@ import signal
 import stat
 import sys
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial, partialmethod
 from ipaddress import ip_address
 from pathlib import Path
@@ -37,6 +37,7 @@ BLOCK_BYTES = 256 * 1024
 STALL_SECONDS = 60  # in which nothing of a transfer moves
 WRONG_PASSWORDS = 3
 WRONG_PASSWORD_SECONDS = 2
+DIRECTORY = os.O_DIRECTORY | os.O_NOFOLLOW  # to open one, and not what a link leads to
 
 Answer = tuple[Any, ...]  # a code, a text, and more lines if there are any
 Work = Callable[[], Awaitable[None]]  # what a transfer does
@@ -76,16 +77,18 @@ def timestamp(info: os.stat_result) -> str:
     return time.strftime("%Y%m%d%H%M%S", time.gmtime(info.st_mtime))
 
 
-def settle(part: str, place: str, complete: bool) -> None:
+def settle(part: str, name: str, directory: int, complete: bool) -> None:
     """Put an upload where it belongs. A part of it is better than nothing, and worse than an old file."""
     try:
         if complete:
-            os.replace(part, place)
-        elif os.path.getsize(part):
+            os.replace(part, name, src_dir_fd=directory, dst_dir_fd=directory)
+        elif os.lstat(part, dir_fd=directory).st_size:
             with suppress(OSError):
-                os.link(part, place)
+                os.link(part, name, src_dir_fd=directory, dst_dir_fd=directory)
     finally:
-        Path(part).unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            os.unlink(part, dir_fd=directory)
+        os.close(directory)
 
 
 class Session(AsyncChat):
@@ -144,8 +147,8 @@ class Session(AsyncChat):
     async def obey(self, verb: str, argument: str) -> Answer:
         if not (self.logged_in or verb in WITHOUT_LOGIN):
             return 530, "log in first"
-        if verb in WRITING and not self.may_write:
-            return 550, "you may only read"
+        if verb in WRITING and not (self.may_write and argument):
+            return (501, "a name is missing") if self.may_write else (550, "you may only read")
         if verb in TRANSFERS and not (self.listener or self.port):
             return 425, "PASV, EPSV, PORT or EPRT comes first"
         if verb in SETTINGS and argument.upper() not in SETTINGS[verb]:
@@ -204,25 +207,34 @@ class Session(AsyncChat):
             raise ValueError("a name is one line")
         return "/" + posixpath.normpath(posixpath.join(self.directory, argument)).lstrip("/")
 
-    def find(self, argument: str) -> str:
-        """The path of what a name leads to, through all links."""
-        path = os.path.realpath(os.path.join(self.root, self.name(argument)[1:]))
-        if os.path.commonpath([self.root, path]) != self.root:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-        return path
+    @contextmanager
+    def at(self, argument: str) -> Iterator[tuple[str, int]]:
+        """The last part of a name, and a descriptor of the directory that it is in.
 
-    def place(self, argument: str) -> str:
-        """The path of what has this name, or will have it, be it a link."""
-        directory, last = posixpath.split(self.name(argument))
-        if not (argument and last):
-            raise ValueError("a name is not empty")
-        return os.path.join(self.find(directory), last)
+        Who acts on these is not led astray by links, nor by directories that somebody moves in the meantime.
+        """
+        *way, last = self.name(argument)[1:].split("/")
+        here = os.open(self.root, DIRECTORY)
+        try:
+            for part in way:
+                above, here = here, os.open(part, DIRECTORY, dir_fd=here)
+                os.close(above)
+            yield last or ".", here
+        finally:
+            os.close(here)
+
+    def stat(self, argument: str) -> os.stat_result:
+        with self.at(argument) as (last, directory):
+            info = os.lstat(last, dir_fd=directory)
+        if stat.S_ISLNK(info.st_mode):
+            raise OSError(errno.ELOOP, "no link is followed")
+        return info
 
     def do_pwd(self, argument: str) -> Answer:
         return 257, self.directory
 
     def do_cwd(self, argument: str) -> Answer:
-        if not os.path.isdir(self.find(argument)):
+        if not stat.S_ISDIR(self.stat(argument).st_mode):
             return 550, "no such directory"
         self.directory = self.name(argument)
         return 250, "you are there"
@@ -230,8 +242,9 @@ class Session(AsyncChat):
     def do_cdup(self, argument: str) -> Answer:
         return self.do_cwd("..")
 
-    def change(self, code: int, act: Callable[[str], object], argument: str) -> Answer:
-        act(self.place(argument))
+    def change(self, code: int, act: Callable[..., object], argument: str) -> Answer:
+        with self.at(argument) as (last, directory):
+            act(last, dir_fd=directory)
         return code, self.name(argument)
 
     do_dele = partialmethod(change, 250, os.unlink)
@@ -243,19 +256,21 @@ class Session(AsyncChat):
         verb, old = self.before
         if verb != "RNFR":
             return 503, "RNFR comes first"
-        return self.change(250, partial(os.rename, self.place(old)), argument)
+        with self.at(old) as (source, above), self.at(argument) as (target, below):
+            os.rename(source, target, src_dir_fd=above, dst_dir_fd=below)
+        return 250, "renamed"
 
     def do_size(self, argument: str) -> Answer:
-        path = self.find(argument)
-        if self.ascii or not os.path.isfile(path):  # as text, it would be another one
+        info = self.stat(argument)
+        if self.ascii or not stat.S_ISREG(info.st_mode):  # as text, it would be another one
             return 550, "only of a file, and with TYPE I"
-        return 213, str(os.path.getsize(path))
+        return 213, str(info.st_size)
 
     def do_mdtm(self, argument: str) -> Answer:
-        return 213, timestamp(os.stat(self.find(argument)))
+        return 213, timestamp(self.stat(argument))
 
     def do_mlst(self, argument: str) -> Answer:
-        return 250, "facts:", as_facts(self.name(argument), os.stat(self.find(argument)))
+        return 250, "facts:", as_facts(self.name(argument), self.stat(argument))
 
     def do_stat(self, argument: str) -> Answer:
         if argument:
@@ -263,17 +278,17 @@ class Session(AsyncChat):
         return 211, "no transfer" if self.transfer is None else f"{self.count} bytes so far"
 
     def lines(self, form: Callable[[str, os.stat_result], str], argument: str) -> list[str]:
-        """What is in a directory, as far as it can be reached, and named in a line; for a file, itself."""
-        name, path = self.name(argument), self.find(argument)
-        if not os.path.isdir(path) and form is not as_facts:
-            return [form(posixpath.basename(name), os.stat(path))]
+        """What is in a directory, if it can be reached, and named in a line; for a file, itself."""
+        info = self.stat(argument)
+        if not stat.S_ISDIR(info.st_mode) and form is not as_facts:
+            return [form(posixpath.basename(self.name(argument)), info)]
         lines = []
-        for entry in sorted(os.listdir(path)):
-            with suppress(OSError, ValueError):
-                inner = os.path.join(path, entry)
-                info = os.stat(self.find(posixpath.join(name, entry)) if os.path.islink(inner) else inner)
-                if (stat.S_ISREG(info.st_mode) or stat.S_ISDIR(info.st_mode)) and not {"\r", "\n"} & set(entry):
-                    lines.append(form(entry, info))
+        with self.at(posixpath.join(argument, "entry")) as (_, directory):
+            for entry in sorted(os.listdir(directory)):
+                with suppress(OSError):
+                    info = os.lstat(entry, dir_fd=directory)
+                    if (stat.S_ISREG(info.st_mode) or stat.S_ISDIR(info.st_mode)) and not {"\r", "\n"} & set(entry):
+                        lines.append(form(entry, info))
         return lines
 
     def send_lines(self, form: Callable[[str, os.stat_result], str], argument: str) -> Work:
@@ -295,12 +310,16 @@ class Session(AsyncChat):
         return int(argument) if verb == "REST" else 0
 
     def open(self, argument: str, mode: str, offset: int = 0) -> Any:
-        path = self.find(argument)
-        if os.path.exists(path) and not os.path.isfile(path):  # to open a pipe can take for ever
-            raise OSError(errno.EINVAL, "not a plain file")
-        if offset and offset > os.path.getsize(path):
-            raise OSError(errno.EINVAL, "the file ends before that")
-        file = open(path, mode)  # noqa: SIM115 - the transfer closes it
+        """Open an old file. It is changed only when the data connection is there."""
+        with self.at(argument) as (last, directory):
+            info = os.lstat(last, dir_fd=directory)
+            if not stat.S_ISREG(info.st_mode) or offset > info.st_size:
+                raise OSError(errno.EINVAL, "not a plain file, or one that ends before that")
+
+            def opener(name: str, flags: int) -> int:  # of what may be a link or a pipe by now
+                return os.open(name, flags & ~os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
+
+            file = open(last, mode, opener=opener)  # noqa: SIM115 - the transfer closes it
         if offset:
             file.seek(offset)
         return file
@@ -309,19 +328,24 @@ class Session(AsyncChat):
         return partial(self.send, self.open(argument, "rb", self.offset), self.ascii)
 
     def do_appe(self, argument: str) -> Work:
-        return partial(self.receive, self.open(argument, "ab"))
+        try:
+            return partial(self.receive, self.open(argument, "ab"))
+        except FileNotFoundError:
+            return self.replace(argument)
 
     def do_stor(self, argument: str) -> Work:
         if self.offset:
-            file = self.open(argument, "r+b", self.offset)
-            file.truncate()
-            return partial(self.receive, file)
-        place = self.place(argument)
-        with suppress(FileNotFoundError):
-            if stat.S_ISDIR(os.lstat(place).st_mode):
-                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        part = os.path.join(os.path.dirname(place), f".{secrets.token_hex(8)}.part")
-        return partial(self.receive, open(part, "xb"), partial(settle, part, place))
+            return partial(self.receive, self.open(argument, "r+b", self.offset))
+        return self.replace(argument)
+
+    def replace(self, argument: str) -> Work:
+        part = f".{secrets.token_hex(8)}.part"
+        with self.at(argument) as (last, directory):
+            with suppress(FileNotFoundError):
+                if stat.S_ISDIR(os.lstat(last, dir_fd=directory).st_mode):
+                    raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            file = open(part, "xb", opener=partial(os.open, mode=0o666, dir_fd=directory))  # noqa: SIM115
+            return partial(self.receive, file, partial(settle, part, last, os.dup(directory)))
 
     def begin(self, work: Work) -> Answer:
         """Have a task do the work of a transfer, while commands are obeyed."""
@@ -370,6 +394,8 @@ class Session(AsyncChat):
         try:
             async with trio.wrap_file(file) as target, await self.connect() as stream:
                 self.note_progress()
+                if isinstance(file, io.BufferedRandom):  # which goes on after REST
+                    await target.truncate()
                 while data := bytes(await stream.receive_some(BLOCK_BYTES)):
                     self.note_progress(len(data))
                     if self.ascii:  # a line end may come in two pieces

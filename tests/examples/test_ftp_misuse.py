@@ -54,8 +54,11 @@ def test_nothing_leads_out(ftp_server: FTPServer) -> None:
             for command in ("MKD", "STOR", "DELE", "RMD"):
                 assert refused(client.transfercmd, f"{command} {way}/new") == "550"
             assert refused(client.rename, "sub", f"{way}/new") == "550"
-        for command in ("RMD /", "DELE /", "RNFR /", "MKD /", "RMD", "DELE", "MKD", "RNFR", "RMD a\0b"):
-            assert refused(client.sendcmd, command) == "501", command
+        for command in ("RMD /", "DELE /", "MKD /", "STOR /", "APPE /", "MKD .."):
+            assert refused(client.transfercmd, command) == "550", command
+        for command in ("RMD", "DELE", "MKD", "RNFR", "STOR", "APPE", "RMD a\0b"):
+            assert refused(client.transfercmd, command) == "501", command
+        assert refused(client.rename, "/", "new") == refused(client.rename, "sub", "/") == "550"
         assert sorted(path for path in root.parent.rglob("*") if path.name != "ftp_server.py.log") == before
         client.storbinary("STOR direct", io.BytesIO(b"mine"))  # replaces the link, not what it leads to
         client.delete("out")
@@ -63,6 +66,39 @@ def test_nothing_leads_out(ftp_server: FTPServer) -> None:
         assert client.nlst() == ["direct", "sub"]
     assert (root.parent / "outside" / "secret").read_text() == "secret"
     assert (root / "direct").read_text() == "mine"
+
+
+def test_no_link_is_followed_wherever_it_is_moved(ftp_server: FTPServer) -> None:
+    """Who may write could lead readers out with a link that is harmless where it is."""
+    root = ftp_server.root
+    (root.parent / "secret").write_text("secret")
+    (root / "a" / "b").mkdir(parents=True)
+    (root / "secret").write_text("harmless")
+    (root / "a" / "b" / "link").symlink_to("../../secret")
+    (root / "a" / "b" / "up").symlink_to("../..")
+    moves = [("a/b/link", "a/b/link"), ("a/b", "b"), ("b/link", "link"), ("b/up", "up")]
+    with ftp_server.client() as client:
+        for old, new in moves:
+            client.rename(old, new)
+            links = [str(path.relative_to(root)) for path in root.rglob("*") if path.is_symlink()]
+            for way in (*links, *(f"{link}/secret" for link in links)):
+                for command in ("RETR", "APPE", "SIZE", "MDTM", "MLST", "NLST", "LIST", "MLSD"):
+                    assert refused(client.transfercmd, f"{command} {way}") == "550", (command, way)
+        assert client.nlst() == ["a", "b", "secret"]
+    assert (root.parent / "secret").read_text() == "secret"
+    assert (root / "secret").read_text() == "harmless"
+
+
+def test_an_upload_stays_in_its_directory_wherever_that_is_moved(ftp_server: FTPServer) -> None:
+    (ftp_server.root / "sub").mkdir()
+    with ftp_server.client() as client, ftp_server.client() as other:
+        with client.transfercmd("STOR sub/file") as data:
+            data.sendall(b"content")
+            other.rename("sub", "moved")
+            (ftp_server.root / "sub").symlink_to("..")
+        assert client.voidresp().startswith("226")
+        assert fetch(other, "moved/file") == b"content"
+    assert not (ftp_server.root.parent / "file").exists()
 
 
 def test_what_is_no_plain_file_is_refused_at_once(ftp_server: FTPServer) -> None:
