@@ -159,6 +159,16 @@ async def test_an_upload_is_aborted_before_anything_has_come(tmp_path: Path, mak
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("commands", [("TYPE I", "REST 5", "STOR file"), ("APPE file",), ("APPE new",)])
+async def test_nothing_is_changed_before_anybody_has_connected(tmp_path: Path, commands: tuple[str, ...]) -> None:
+    (tmp_path / "file").write_bytes(b"0123456789")
+    async with transferring(tmp_path, *commands, make=LonelySession) as (_, client):
+        assert not (tmp_path / "new").exists()
+        assert await ask(client, "ABOR") == "426"
+        assert await answer_of(client) == "226"
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"0123456789"]
+
+
 async def test_a_client_that_does_not_want_to_know(tmp_path: Path, mock_clock: trio.testing.MockClock) -> None:
     """It reads no answers while a command waits for the end of a transfer: that is its end, and no fault of ours."""
     client, server = trio.testing.lockstep_stream_pair()
