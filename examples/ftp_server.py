@@ -80,11 +80,12 @@ def timestamp(info: os.stat_result) -> str:
 def settle(part: str, name: str, directory: int, complete: bool) -> None:
     """Put an upload where it belongs. A part of it is better than nothing, and worse than an old file."""
     try:
+        if not complete and os.lstat(part, dir_fd=directory).st_size:
+            with suppress(FileExistsError):
+                os.close(os.open(name, os.O_CREAT | os.O_EXCL, dir_fd=directory))
+                complete = True
         if complete:
             os.replace(part, name, src_dir_fd=directory, dst_dir_fd=directory)
-        elif os.lstat(part, dir_fd=directory).st_size:
-            with suppress(OSError):
-                os.link(part, name, src_dir_fd=directory, dst_dir_fd=directory)
     finally:
         with suppress(FileNotFoundError):
             os.unlink(part, dir_fd=directory)
@@ -341,10 +342,14 @@ class Session(AsyncChat):
     def replace(self, argument: str) -> Work:
         part = f".{secrets.token_hex(8)}.part"
         with self.at(argument) as (last, directory):
+            old = 0
             with suppress(FileNotFoundError):
-                if stat.S_ISDIR(os.lstat(last, dir_fd=directory).st_mode):
-                    raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+                old = os.lstat(last, dir_fd=directory).st_mode
+            if stat.S_ISDIR(old):
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
             file = open(part, "xb", opener=partial(os.open, mode=0o666, dir_fd=directory))  # noqa: SIM115
+            if stat.S_ISREG(old):
+                os.fchmod(file.fileno(), old & 0o777)
             return partial(self.receive, file, partial(settle, part, last, os.dup(directory)))
 
     def begin(self, work: Work) -> Answer:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -157,6 +159,34 @@ async def test_an_upload_is_aborted_before_anything_has_come(tmp_path: Path, mak
         assert await answer_of(client) == "226"
         assert await ask(client, "RETR file") == "425"  # the port was for that transfer only
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_an_upload_has_the_mode_of_the_old_file(tmp_path: Path) -> None:
+    for mode in (0o600, 0o666, 0o444):
+        (tmp_path / "file").touch()
+        (tmp_path / "file").chmod(mode)
+        async with transferring(tmp_path, "STOR file") as (chat, client):
+            assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {mode}  # of the part, too
+            await chat.data.send_all(b"new")
+            await chat.data.aclose()
+            assert await answer_of(client) == "226"
+        assert (tmp_path / "file").read_bytes() == b"new"
+        assert (tmp_path / "file").stat().st_mode & 0o777 == mode
+        (tmp_path / "file").unlink()
+
+
+async def test_a_part_is_kept_where_there_are_no_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def link(*arguments: object, **options: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))  # as of FAT
+
+    monkeypatch.setattr(os, "link", link)
+    for sent in (b"part", b"less"):
+        async with transferring(tmp_path, "STOR file") as (chat, client):
+            await chat.data.send_all(sent)
+            await trio.testing.wait_all_tasks_blocked()
+            assert await ask(client, "ABOR") == "426"
+            assert await answer_of(client) == "226"
+        assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("file", b"part")]
 
 
 @pytest.mark.parametrize("commands", [("TYPE I", "REST 5", "STOR file"), ("APPE file",), ("APPE new",)])
