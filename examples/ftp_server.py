@@ -34,6 +34,7 @@ import trio
 from trio_chat import AsyncChat, SocketListener, TimeoutKind, open_tcp_listeners, serve_listeners
 
 BLOCK_BYTES = 256 * 1024
+PIECE_BYTES = 32 * 1024  # who takes as much in STALL_SECONDS is not too slow
 STALL_SECONDS = 60  # in which nothing of a transfer moves
 WRONG_PASSWORDS = 3
 WRONG_PASSWORD_SECONDS = 2
@@ -391,8 +392,11 @@ class Session(AsyncChat):
         async with trio.wrap_file(file) as source, await self.connect() as stream:
             self.note_progress()
             while block := await source.read(BLOCK_BYTES):
-                await stream.send_all(block.replace(b"\n", b"\r\n") if text else block)
-                self.note_progress(len(block))
+                data = memoryview(block.replace(b"\n", b"\r\n") if text else block)
+                while data:
+                    await stream.send_all(data[:PIECE_BYTES])
+                    self.note_progress(len(data[:PIECE_BYTES]))
+                    data = data[PIECE_BYTES:]
 
     async def receive(self, file: io.BufferedIOBase, settle: Callable[[bool], None] = lambda complete: None) -> None:
         complete, held = False, b""
@@ -419,8 +423,9 @@ class Session(AsyncChat):
         try:
             while self.listener is not None:
                 stream = await self.listener.accept()
-                if stream.socket.getpeername()[0] == self.client:
-                    return stream
+                with suppress(OSError):  # it may be gone already
+                    if stream.socket.getpeername()[0] == self.client:
+                        return stream
                 await stream.aclose()
             return await trio.open_tcp_stream(self.client, self.port, local_address=self.host)
         except OSError as error:

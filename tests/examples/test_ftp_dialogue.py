@@ -127,6 +127,20 @@ async def test_a_client_that_reads_no_more(tmp_path: Path, mock_clock: trio.test
         assert await ask(client, "NOOP") == "200"
 
 
+@pytest.mark.parametrize("text", ["TYPE A", "TYPE I"])
+async def test_a_client_that_reads_slowly(tmp_path: Path, mock_clock: trio.testing.MockClock, text: str) -> None:
+    (tmp_path / "file").write_bytes(b"\n" * ftp_server.BLOCK_BYTES)
+    expected = ftp_server.BLOCK_BYTES * (2 if text == "TYPE A" else 1)
+    async with transferring(tmp_path, text, "RETR file") as (chat, client):
+        received = 0
+        while data := await chat.data.receive_some(ftp_server.PIECE_BYTES):
+            received += len(data)
+            await trio.testing.wait_all_tasks_blocked()
+            mock_clock.jump(ftp_server.STALL_SECONDS - 1)
+        assert await answer_of(client) == "226"
+        assert received == expected
+
+
 async def test_a_transfer_is_no_silence(tmp_path: Path, mock_clock: trio.testing.MockClock) -> None:
     async with transferring(tmp_path, "STOR file") as (chat, client):
         for _ in range(20):
