@@ -1,10 +1,9 @@
-"""An FTP server of one directory. Try it with: curl ftp://localhost:2121/
+"""An FTP server of one directory, for Unix. Try it with: curl ftp://localhost:2121/
 
 Anybody may read, as "anonymous"; with --user and --password-file there is somebody who may write, too. An upload takes
 the place of an old file when it is complete, as far as FTP can tell: a client that is killed looks like one that has
 finished. If it breaks off, what has come of a new file is kept for the client to go on with, by APPE, or by STOR after
 REST, which write to the file itself. No name leads out of the directory, and no link is followed. Nothing is encrypted.
-It runs on Unix.
 
 Stop it with Ctrl-C or SIGTERM: transfers have a minute to finish. A second time stops it at once.
 """
@@ -39,22 +38,23 @@ STALL_SECONDS = 60  # in which nothing of a transfer moves
 WRONG_PASSWORDS = 3
 WRONG_PASSWORD_SECONDS = 2
 DIRECTORY = os.O_DIRECTORY | os.O_NOFOLLOW  # to open one, and not what a link leads to
+FLAGS = {"ab": os.O_WRONLY | os.O_APPEND, "rb": os.O_RDONLY, "r+b": os.O_RDWR}  # to open an old file
 
 Answer = tuple[Any, ...]  # a code, a text, and more lines if there are any
 Work = Callable[[], Awaitable[None]]  # what a transfer does
 FEATURES = ("EPRT", "EPSV", "MDTM", "MLST type*;size*;modify*;", "REST STREAM", "SIZE", "TVFS", "UTF8")
 ANSWERS: dict[str, Answer] = {
     "ACCT": (202, "there are no accounts"),
+    "ALLO": (202, "there is nothing to do"),
     "FEAT": (211, "features:", *FEATURES),
     "HELP": (214, "RFC 959, 2389, 2428 and 3659; FEAT tells more"),
     "MODE": (200, "stream"),
     "NOOP": (200, "fine"),
-    "OPTS": (200, "always"),
     "QUIT": (221, "goodbye"),
     "STRU": (200, "file"),
     "SYST": (215, "UNIX Type: L8"),
 }
-SETTINGS = {"MODE": ["S"], "OPTS": ["UTF8 ON"], "STRU": ["F"], "TYPE": ["A", "A N", "I", "L 8"]}
+SETTINGS = {"MODE": ["S"], "STRU": ["F"], "TYPE": ["A", "A N", "I", "L 8"]}
 ALIASES = {"XCUP": "CDUP", "XCWD": "CWD", "XMKD": "MKD", "XPWD": "PWD", "XRMD": "RMD"}  # RFC 775; Windows says them
 WITHOUT_LOGIN = {"ACCT", "FEAT", "HELP", "NOOP", "OPTS", "PASS", "QUIT", "SYST", "USER"}
 WRITING = {"APPE", "DELE", "MKD", "RMD", "RNFR", "RNTO", "STOR"}
@@ -199,6 +199,12 @@ class Session(AsyncChat):
         await trio.sleep(WRONG_PASSWORD_SECONDS)
         return (421 if self.wrong_passwords == WRONG_PASSWORDS else 530), "that is not the password"
 
+    def do_opts(self, argument: str) -> Answer:
+        option, _, _ = argument.upper().partition(" ")
+        if option == "MLST":
+            return 200, "MLST OPTS type;size;modify;"  # whatever the client prefers
+        return (200, "always") if argument.upper() == "UTF8 ON" else (504, "only UTF8 ON, or MLST")
+
     def do_type(self, argument: str) -> Answer:
         self.ascii = argument.upper().startswith("A")
         return 200, "text" if self.ascii else "binary"
@@ -317,11 +323,7 @@ class Session(AsyncChat):
             info = os.lstat(last, dir_fd=directory)
             if not stat.S_ISREG(info.st_mode) or offset > info.st_size:
                 raise OSError(errno.EINVAL, "not a plain file, or one that ends before that")
-
-            def opener(name: str, flags: int) -> int:  # of what may be a link or a pipe by now
-                return os.open(name, flags & ~os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
-
-            file = open(last, mode, opener=opener)  # noqa: SIM115 - the transfer closes it
+            file = os.fdopen(os.open(last, FLAGS[mode] | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory), mode)
         if offset:
             file.seek(offset)
         return file
@@ -348,7 +350,7 @@ class Session(AsyncChat):
                 old = os.lstat(last, dir_fd=directory).st_mode
             if stat.S_ISDIR(old):
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-            file = open(part, "xb", opener=partial(os.open, mode=0o666, dir_fd=directory))  # noqa: SIM115
+            file = os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=directory), "wb")
             if stat.S_ISREG(old):
                 os.fchmod(file.fileno(), old & 0o777)
             return partial(self.receive, file, partial(settle, part, last, os.dup(directory)))
@@ -453,8 +455,8 @@ class Session(AsyncChat):
         return port
 
     async def do_port(self, argument: str) -> Answer:
-        *host, high, low = argument.split(",")
-        return await self.aim(".".join(host), int(high) * 256 + int(low))
+        *host, high, low = bytes(int(number) for number in argument.split(","))
+        return await self.aim(".".join(map(str, host)), high * 256 + low)
 
     async def do_eprt(self, argument: str) -> Answer:
         _, protocol, host, port, _ = argument.split(argument[:1])
@@ -479,7 +481,7 @@ class Session(AsyncChat):
 async def main(host: str, port: int, root: str, writer: bytes) -> None:
     try:
         listeners = await open_tcp_listeners(port, host=host)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         sys.exit(f"cannot listen on {host}, port {port}: {error}")
     print(f"listening on {host}, port {listeners[0].socket.getsockname()[1]}", flush=True)
     stop = trio.Event()
@@ -512,10 +514,11 @@ if __name__ == "__main__":
         parser.error(f"{options.root} is not a directory")
     if (options.user is None) != (options.password_file is None):
         parser.error("--user and --password-file go together")
-    writer = secrets.token_bytes()  # which nobody knows
-    if options.user is not None:
-        try:
-            writer = os.fsencode(options.user) + b"\n" + options.password_file.read_bytes().strip()
-        except OSError as error:
-            parser.error(f"cannot read the password: {error}")
+    try:  # without a file, it is a password that nobody knows
+        password = options.password_file.read_bytes().strip() if options.password_file else secrets.token_bytes()
+    except OSError as error:
+        parser.error(f"cannot read the password: {error}")
+    if not password:
+        parser.error("there is no password in the file")
+    writer = os.fsencode(options.user or "") + b"\n" + password
     trio.run(main, options.host, options.port, os.path.realpath(options.root), writer)

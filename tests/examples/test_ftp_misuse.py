@@ -137,10 +137,11 @@ def test_active_mode_is_not_for_attacking_others(ftp_server: FTPServer) -> None:
             "PORT 127,0,0,1,0,25",
             "EPRT |1|127.0.0.1|1023|",
             "EPRT |1|127.0.0.1|65536|",
-            "PORT 127,0,0,1,256,0",
         ):
             assert refused(client.sendcmd, command) == "504"
             assert refused(client.sendcmd, "LIST") == "425"
+        for numbers in ("127,0,0,1,256,0", "127,0,0,1,4,256", "127,0,0,1,4,-1", "127,0,0,257,4,0", "4,0", ""):
+            assert refused(client.sendcmd, f"PORT {numbers}") == "501"
         victim.settimeout(0)
         with pytest.raises(BlockingIOError):
             victim.accept()

@@ -145,6 +145,9 @@ def test_listings_of_one_directory_or_file(ftp_server: FTPServer) -> None:
         assert client.nlst("-l -a") == ["-l", "sub"]
         assert client.nlst("sub/in sub") == ["in sub"]
         assert [name for name, _ in client.mlsd("-l")] == ["in -l"]
+        ((name, facts),) = client.mlsd("-l", facts=["type", "size"])  # the server gives all, and says so
+        assert (name, *facts) == ("in -l", "type", "size", "modify")
+        assert client.sendcmd("OPTS MLST size;") == "200 MLST OPTS type;size;modify;"
         received: list[str] = []
         client.dir("-a", "sub", received.append)
         assert [line[-6:] for line in received] == ["in sub"]
@@ -312,10 +315,12 @@ def test_a_second_stop_is_at_once(tmp_path: Path) -> None:
 
 
 def test_wrong_options_are_told(tmp_path: Path) -> None:
+    (empty := tmp_path / "empty").write_text("\n")
     for wrong, message in [
         (["--root", str(tmp_path / "nowhere")], "nowhere is not a directory"),
         (["--user", "ann"], "--user and --password-file go together"),
         (["--user", "ann", "--password-file", str(tmp_path)], f"Is a directory: '{tmp_path}'"),
+        (["--user", "ann", "--password-file", str(empty)], "there is no password in the file"),
     ]:
         command = [sys.executable, "-P", str(EXAMPLES / "ftp_server.py"), *wrong]
         done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=TIMEOUT)
@@ -323,10 +328,11 @@ def test_wrong_options_are_told(tmp_path: Path) -> None:
         assert done.stderr.endswith(f"{message}\n")
 
 
-def test_a_port_that_is_taken_is_one_line(tmp_path: Path) -> None:
+def test_a_port_that_is_taken_or_is_none_is_one_line() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
-        command = [sys.executable, "-P", str(EXAMPLES / "ftp_server.py"), "--port", str(other.getsockname()[1])]
-        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=TIMEOUT)
-    assert done.returncode == 1
-    assert done.stderr.startswith("cannot listen on 127.0.0.1, port ")
-    assert done.stderr.count("\n") == 1
+        for port in (other.getsockname()[1], 99999, -1):
+            command = [sys.executable, "-P", str(EXAMPLES / "ftp_server.py"), "--port", str(port)]
+            done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=TIMEOUT)
+            assert done.returncode == 1
+            assert done.stderr.startswith(f"cannot listen on 127.0.0.1, port {port}: ")
+            assert done.stderr.count("\n") == 1
