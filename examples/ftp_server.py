@@ -133,7 +133,7 @@ class Session(AsyncChat):
         verb, _, argument = os.fsdecode(TELNET.sub(b"", self._get_data(), count=1)).partition(" ")
         verb = ALIASES.get(verb.upper(), verb.upper())
         if self.transfer is not None and verb not in DURING_TRANSFER:
-            await self.transferred.wait()  # answers come in the order of the commands
+            await self.transferred.wait()  # answers come in the order of the commands, even of ABOR after this one
         answer: Answer
         try:
             answer = await self.obey(verb, argument)
@@ -180,9 +180,6 @@ class Session(AsyncChat):
             self.reply(421, "you have been silent for too long")
             self.close_when_done()
 
-    async def handle_close(self) -> None:
-        await self.forget_port()
-
     def do_user(self, argument: str) -> Answer:
         self.logged_in = self.may_write = False
         return 331, "and the password?"
@@ -200,8 +197,7 @@ class Session(AsyncChat):
         return (421 if self.wrong_passwords == WRONG_PASSWORDS else 530), "that is not the password"
 
     def do_opts(self, argument: str) -> Answer:
-        option, _, _ = argument.upper().partition(" ")
-        if option == "MLST":
+        if argument.upper().split(" ")[0] == "MLST":
             return 200, "MLST OPTS type;size;modify;"  # whatever the client prefers
         return (200, "always") if argument.upper() == "UTF8 ON" else (504, "only UTF8 ON, or MLST")
 
@@ -217,10 +213,7 @@ class Session(AsyncChat):
 
     @contextmanager
     def at(self, argument: str) -> Iterator[tuple[str, int]]:
-        """The last part of a name, and a descriptor of the directory that it is in.
-
-        Who acts on these is not led astray by links, nor by directories that somebody moves in the meantime.
-        """
+        """The last part of a name, and its directory, open: no link on the way there is followed, be it a new one."""
         *way, last = self.name(argument)[1:].split("/")
         here = os.open(self.root, DIRECTORY)
         try:
@@ -231,7 +224,7 @@ class Session(AsyncChat):
         finally:
             os.close(here)
 
-    def stat(self, argument: str) -> os.stat_result:
+    def look(self, argument: str) -> os.stat_result:
         with self.at(argument) as (last, directory):
             info = os.lstat(last, dir_fd=directory)
         if stat.S_ISLNK(info.st_mode):
@@ -242,7 +235,7 @@ class Session(AsyncChat):
         return 257, self.directory
 
     def do_cwd(self, argument: str) -> Answer:
-        if not stat.S_ISDIR(self.stat(argument).st_mode):
+        if not stat.S_ISDIR(self.look(argument).st_mode):
             return 550, "no such directory"
         self.directory = self.name(argument)
         return 250, "you are there"
@@ -269,16 +262,16 @@ class Session(AsyncChat):
         return 250, "renamed"
 
     def do_size(self, argument: str) -> Answer:
-        info = self.stat(argument)
+        info = self.look(argument)
         if self.ascii or not stat.S_ISREG(info.st_mode):  # as text, it would be another one
             return 550, "only of a file, and with TYPE I"
         return 213, str(info.st_size)
 
     def do_mdtm(self, argument: str) -> Answer:
-        return 213, timestamp(self.stat(argument))
+        return 213, timestamp(self.look(argument))
 
     def do_mlst(self, argument: str) -> Answer:
-        return 250, "facts:", as_facts(self.name(argument), self.stat(argument))
+        return 250, "facts:", as_facts(self.name(argument), self.look(argument))
 
     def do_stat(self, argument: str) -> Answer:
         if argument:
@@ -287,7 +280,7 @@ class Session(AsyncChat):
 
     def lines(self, form: Callable[[str, os.stat_result], str], argument: str) -> list[str]:
         """What is in a directory, if it can be reached, and named in a line; for a file, itself."""
-        info = self.stat(argument)
+        info = self.look(argument)
         if not stat.S_ISDIR(info.st_mode) and form is not as_facts:
             return [form(posixpath.basename(self.name(argument)), info)]
         lines = []
@@ -324,8 +317,7 @@ class Session(AsyncChat):
             if not stat.S_ISREG(info.st_mode) or offset > info.st_size:
                 raise OSError(errno.EINVAL, "not a plain file, or one that ends before that")
             file = os.fdopen(os.open(last, FLAGS[mode] | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory), mode)
-        if offset:
-            file.seek(offset)
+        file.seek(offset)
         return file
 
     def do_retr(self, argument: str) -> Work:
@@ -358,8 +350,7 @@ class Session(AsyncChat):
     def begin(self, work: Work) -> Answer:
         """Have a task do the work of a transfer, while commands are obeyed."""
         self.transfer = trio.CancelScope(deadline=trio.current_time() + STALL_SECONDS)
-        self.transferred, self.count = trio.Event(), 0
-        self.outcome = 425, "nobody is there"
+        self.transferred, self.count, self.outcome = trio.Event(), 0, (425, "nobody is there")
         self.nursery.start_soon(self.conduct, self.transfer, work)
         return 150, "here it comes"
 
@@ -476,6 +467,8 @@ class Session(AsyncChat):
         listener, self.listener, self.port = self.listener, None, 0
         if listener is not None:
             await trio.aclose_forcefully(listener)
+
+    handle_close = forget_port
 
 
 async def main(host: str, port: int, root: str, writer: bytes) -> None:
