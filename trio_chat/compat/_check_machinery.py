@@ -12,6 +12,7 @@ from ._check_names import (
     FIFO_METHODS,
     GONE,
     LOOP_METHODS,
+    MORE_OF_ASYNCORE,
     OF_ASYNCORE,
     SELECTS,
     SET_UP,
@@ -141,8 +142,10 @@ class _Machinery:
         elif old == "asyncore" and name and "." not in name:
             if name.startswith("dispatcher") and self.owner and not self.program.is_channel(self.owner):
                 return  # the class gets another base, or none
-            code = OF_ASYNCORE.get(name, "TC206")
-            self.add(node, code, f"asyncore.{name} is not there any more" if code == "TC206" else f"asyncore.{name}")
+            if name in OF_ASYNCORE:
+                self.add(node, OF_ASYNCORE[name], f"asyncore.{name}")
+            elif name in MORE_OF_ASYNCORE:
+                self.add(node, "TC206", f"asyncore.{name} is not there any more")
 
     # ------------------------------------------------------------------ attributes of channels
 

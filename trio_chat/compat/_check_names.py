@@ -45,6 +45,12 @@ OF_ASYNCORE = {
     "file_dispatcher": "TC106",
     "file_wrapper": "TC106",
 }
+#: What else it has. Another name is not its: a module of the program has its name, too.
+MORE_OF_ASYNCORE = _words(
+    """dispatcher dispatcher_with_send errno errorcode os select socket sys time warnings EAGAIN EALREADY EBADF
+    ECONNABORTED ECONNRESET EINPROGRESS EINVAL EISCONN ENOTCONN EPIPE ESHUTDOWN EWOULDBLOCK _DISCONNECTED _exception
+    _strerror _reraised_exceptions"""
+)
 SELECTS = _words(
     """select.select select.poll select.epoll select.kqueue selectors.DefaultSelector selectors.SelectSelector
     selectors.PollSelector selectors.EpollSelector selectors.KqueueSelector"""

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Iterator
-from pathlib import PurePath
 from typing import TypeAlias
 
-from ._check_scopes import Class, Function, Module, is_old_module
+from ._check_scopes import Class, Function, Module
+from ._check_selection import Glance, ModulePaths
 from ._check_sources import Source
 
 #: What made an object: a class of the program, or the dotted name of something else that was called.
@@ -24,14 +23,12 @@ OLD_BASES = {ASYNC_CHAT, DISPATCHER, SENDER, FILE}
 class Program:
     """The modules, and the answers to what can be known about them without running them."""
 
-    def __init__(self, sources: list[Source]) -> None:
-        self.modules = [Module(source) for source in sources if not is_old_module(PurePath(source.path).stem)]
-        self._by_stem: dict[str, list[tuple[list[str], Module]]] = {}
-        for module in self.modules:
-            parts = re.split(r"[\\/]", str(PurePath(module.source.path).with_suffix("")))
-            if parts[-1] == "__init__" and len(parts) > 1:
-                parts.pop()
-            self._by_stem.setdefault(parts[-1], []).append((parts, module))
+    def __init__(self, sources: list[Source], glances: list[Glance]) -> None:
+        self._paths = ModulePaths(glance.path for glance in glances)
+        self._namesakes = ModulePaths(glance.path for glance in glances if glance.is_namesake)
+        copies = {glance.path for glance in glances if glance.is_copy}
+        self.modules = [Module(source, self._is_namesake) for source in sources if source.path not in copies]
+        self._by_path = {module.source.path: module for module in self.modules}
         self._bases = {one: [self._base(node, one) for node in one.node.bases] for one in self._all_classes()}
         self._children: dict[Class, list[Class]] = {}
         for one, bases in self._bases.items():
@@ -51,15 +48,13 @@ class Program:
     # ------------------------------------------------------------------ modules
 
     def module(self, dotted: str) -> Module | None:
-        """The file that this module name means: that whose path agrees with the most of it from its end."""
-        wanted = dotted.split(".")
-        best: tuple[int, Module | None] = (0, None)
-        for parts, module in self._by_stem.get(wanted[-1], []):
-            agree = 0
-            while agree < min(len(wanted), len(parts)) and wanted[-1 - agree] == parts[-1 - agree]:
-                agree += 1
-            best = max(best, (agree, module), key=lambda pair: pair[0])
-        return best[1]
+        path = self._paths.find(dotted)
+        return None if path is None else self._by_path.get(path)
+
+    def _is_namesake(self, dotted: str) -> bool:
+        """Whether it is a module in a package; one that is not would be the standard library's."""
+        name = dotted.lstrip(".")
+        return "." in dotted and self._namesakes.find(name, 2 if "." in name else 1) is not None
 
     def uses_asynchat(self, module: Module) -> bool:
         return module in self._old_modules
@@ -102,8 +97,9 @@ class Program:
         if module is None:
             return None
         found = module.classes.get(name) or module.top.inner.get(name)
-        if found is None and depth < 5 and "." in (dotted := module.names.get(name, "")):
-            return self._defined_in(dotted, depth + 1)
+        if found is None and depth < 5:
+            elsewhere = [module.names[name]] if name in module.names else [f"{star}.{name}" for star in module.stars]
+            found = next(filter(None, (self._defined_in(each, depth + 1) for each in elsewhere if "." in each)), None)
         return found
 
     def _base(self, node: ast.AST, one: Class) -> Class | str | None:

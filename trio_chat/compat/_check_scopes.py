@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 import ast
-import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from ._check_selection import absolute, old_module
 from ._check_sources import Source
 
 FunctionNode: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef)
 
-# asynchat under the names it goes by: the standard library's, a copy that a project carries along (asynchat_25,
-# _asynchat, pyasynchat), trio_chat's own, and asyncore as asynchat's attribute.
-_OLD_MODULE = re.compile(r"_?(?:py)?(asynchat|asyncore)(?:_?\d+)?")
 
-
-def canonical(dotted: str) -> str:
+def canonical(dotted: str, is_namesake: Callable[[str], bool]) -> str:
     """`dotted` with whatever module is asynchat or asyncore under these names."""
     parts = dotted.split(".")
     for index in reversed(range(len(parts))):
-        if match := _OLD_MODULE.fullmatch(parts[index]):
-            return ".".join([match[1], *parts[index + 1 :]])
+        if (old := old_module(parts[index])) and not is_namesake(".".join(parts[: index + 1])):
+            return ".".join([old, *parts[index + 1 :]])
     return dotted
-
-
-def is_old_module(stem: str) -> bool:
-    """Whether a file of this name is a copy of the old library itself."""
-    return _OLD_MODULE.fullmatch(stem) is not None
 
 
 @dataclass(eq=False, slots=True, repr=False)
@@ -94,9 +86,14 @@ class Class:
 
 @dataclass(eq=False, repr=False)
 class Module:
-    """A parsed file: its functions and classes at any depth, and what its imported names stand for."""
+    """A parsed file: its functions and classes at any depth, and what its imported names stand for.
+
+    Attributes:
+        is_namesake: whether a dotted name is that of a module of the program that is only called like the old one.
+    """
 
     source: Source
+    is_namesake: Callable[[str], bool]
     top: Function = field(init=False)
     functions: list[Function] = field(default_factory=list)
     all_classes: list[Class] = field(default_factory=list)
@@ -171,16 +168,16 @@ class Module:
 
     def _name(self, name: str, dotted: str) -> None:
         """Of several meanings, as after try: … except ImportError: …, the one that is asynchat counts."""
-        known = canonical(self.names.get(name, ""))
+        known = self._canonical(self.names.get(name, ""))
         if not known.startswith(("asynchat", "asyncore")):
-            self.names[name] = canonical(dotted)
+            self.names[name] = self._canonical(dotted)
 
     def absolute(self, node: ast.ImportFrom) -> str:
         """The module that is imported from; a relative one as its path says."""
-        if not node.level:
-            return node.module or ""
-        folders = re.split(r"[\\/]", self.source.path)[: -node.level]
-        return ".".join([*(folder for folder in folders if folder not in ("", ".")), *filter(None, [node.module])])
+        return absolute(self.source.path, node.level, node.module or "")
+
+    def _canonical(self, dotted: str) -> str:
+        return canonical(dotted, self.is_namesake)
 
     def dotted(self, node: ast.AST, function: Function) -> str | None:
         """What an expression names outside of this module: "time.sleep", or "open" for a builtin."""
@@ -195,4 +192,4 @@ class Module:
             if names or node.id in self.classes or node.id in self.top.bound or function.find_inner(node.id):
                 return None
             base = node.id
-        return canonical(".".join([base, *reversed(names)]))
+        return self._canonical(".".join([base, *reversed(names)]))

@@ -71,7 +71,8 @@ class Source:
 def python_files(paths: list[str]) -> Iterator[str | Unusable]:
     """The files that are named and, below directories that are named, those that end in .py; each of them once.
 
-    Hidden directories are left out, and symbolic links to directories are not followed.
+    Hidden directories are left out, and so are pipes and devices below directories; symbolic links to directories are
+    not followed.
     """
     seen: set[str] = set()
     for path in paths:
@@ -90,20 +91,30 @@ def _below(directory: str) -> Iterator[str | Unusable]:
     for folder, names, files in os.walk(directory, onerror=errors.append):
         names[:] = sorted(name for name in names if not name.startswith(".") and name != "__pycache__")
         for name in sorted(files):
-            if name.endswith(".py"):
+            path = os.path.join(folder, name)
+            if name.endswith(".py") and _is_file(path):
                 found = True
-                yield os.path.join(folder, name)
+                yield path
     for error in errors:
         yield Unusable("TC902", f"cannot be read: {error.strerror}", path=error.filename)
     if not found and not errors:
         yield Unusable("TC902", "cannot be checked: there is no Python file in it", path=directory)
 
 
-def read_source(path: str) -> Source:
-    """Read and parse a file, or standard input for "-". Raises Unusable."""
-    text = _decode(_read(path))
+def _is_file(path: str) -> bool:
+    """Whether it is to be read: a pipe would have us wait for a writer. Broken links are, to be reported."""
+    return os.path.isfile(path) or not os.path.exists(path)
+
+
+def read_text(path: str) -> str:
+    """The text of a file, or of standard input for "-". Raises Unusable."""
+    return _decode(_read(path))
+
+
+def parse(path: str, text: str) -> Source:
+    """Raises Unusable."""
     lines = re.split("\r\n|\r|\n", text)
-    return Source("<stdin>" if path == "-" else path, lines, _parse(text, lines), _ignored(text))
+    return Source(path, lines, _parse(text, lines), _ignored(text))
 
 
 def _read(path: str) -> bytes:
@@ -129,6 +140,8 @@ def _decode(data: bytes) -> str:
     except UnicodeDecodeError as exc:
         line = data[: exc.start].count(b"\n") + 1
         raise Unusable("TC902", f"cannot be read: it is not {exc.encoding}; say so in a coding cookie", line) from None
+    except (LookupError, UnicodeError, ValueError) as exc:  # rot13 and the like, which encode no text
+        raise Unusable("TC902", f"cannot be checked: {exc}") from None
 
 
 def _parse(text: str, lines: list[str]) -> ast.Module:

@@ -20,7 +20,8 @@ from ._check_machinery import check_machinery
 from ._check_output import as_json, as_text
 from ._check_program import Program
 from ._check_reach import Reach
-from ._check_sources import Source, Unusable, python_files, read_source
+from ._check_selection import Glance, Selection, glance_at
+from ._check_sources import Source, Unusable, parse, python_files, read_text
 from ._check_text import check_text
 from ._check_threads import check_threads
 from ._check_waiting import check_waiting
@@ -32,11 +33,11 @@ command line is wrong.
 """
 
 
-def check_sources(sources: list[Source]) -> list[Finding]:
-    """All findings in these files, notes included, by path and line."""
+def check_sources(sources: list[Source], glances: list[Glance]) -> list[Finding]:
+    """All findings in these files, notes included, by path and line; the glances may be at others, too."""
     report = Report()
     try:
-        program = Program(sources)
+        program = Program(sources, glances)
         reach = Reach(program)
         for check in (check_machinery, check_waiting, check_threads, check_exceptions, check_text):
             check(program, reach, report)
@@ -44,25 +45,43 @@ def check_sources(sources: list[Source]) -> list[Finding]:
         if len(sources) == 1:
             report.add_finding(_of_file(sources[0].path, Unusable("TC903", "is nested too deeply to be checked")))
             return report.sorted()
-        found = [finding for source in sources for finding in check_sources([source])]
-        return sorted(found, key=lambda finding: (finding.path, finding.line, finding.column))
+        return _sorted([finding for source in sources for finding in check_sources([source], glances)])
     return report.sorted()
 
 
 def check_files(paths: Iterable[str]) -> tuple[list[Finding], int]:
-    """The findings in these files and directories, and how many files there were."""
+    """The findings in these files and directories, and how many files there were.
+
+    Of what is found in directories, only files that have to do with asynchat are parsed.
+    """
+    named = set(paths := list(paths))
+    glances: list[Glance] = []
     sources: list[Source] = []
-    unusable: list[Finding] = []
-    for path in python_files(list(paths)):
-        if isinstance(path, Unusable):
-            unusable.append(_of_file(path.path, path))
-            continue
+    found: list[Finding] = []
+    files = 0
+    for path in python_files(paths):
+        files += 1
+        name = path.path if isinstance(path, Unusable) else "<stdin>" if path == "-" else path
         try:
-            sources.append(read_source(path))
+            if isinstance(path, Unusable):
+                raise path
+            text = read_text(path)
+            if path in named:
+                sources.append(parse(name, text))
+            glances.append(glance_at(name, text))
         except Unusable as exc:
-            unusable.append(_of_file("<stdin>" if path == "-" else path, exc))
-    found = [*unusable, *check_sources(sources)]
-    return sorted(found, key=lambda finding: (finding.path, finding.line, finding.column)), len(sources) + len(unusable)
+            found.append(_of_file(name, exc))
+    parsed = {source.path for source in sources}
+    for name in sorted(Selection(glances).select() - parsed):
+        try:
+            sources.append(parse(name, read_text(name)))
+        except Unusable as exc:
+            found.append(_of_file(name, exc))
+    return _sorted([*found, *check_sources(sources, glances)]), files
+
+
+def _sorted(findings: list[Finding]) -> list[Finding]:
+    return sorted(findings, key=lambda finding: (finding.path, finding.line, finding.column))
 
 
 def _of_file(path: str, problem: Unusable) -> Finding:
