@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from operator import attrgetter
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
+import trio
 from marked_programs import CHANNEL, SERVER, check, find, method
 
+import trio_chat
 from trio_chat.compat._check_kinds import KINDS
 from trio_chat.compat._check_names import (
     CALLBACKS,
@@ -63,9 +67,87 @@ CASES = {
     "imports asyncore": ("TC207", "▸import asyncore"),
     "imports asynchat": ("TC208", "▸from asynchat import async_chat"),
     "imports ours": ("TC208", "from trio_chat.compat import asynchat\nclass C(asynchat.async_chat): ..."),
+    "imports smtpd": ("TC209", "▸import smtpd\nclass S(smtpd.SMTPServer): ..."),
+    "imports smtpd's names": ("TC209", "▸from smtpd import SMTPServer as S, SMTPChannel"),
+    "a server of smtpd's": ("TC104", "import smtpd\n▸class S(smtpd.SMTPServer):\n    def process_message(self): ..."),
+    "a channel of smtpd's": ("TC101", "import smtpd\nclass C(smtpd.SMTPChannel):\n    ▸def refill_buffer(self): ..."),
+    "whose push takes text": (
+        "TC701",
+        "import smtpd\nclass C(smtpd.SMTPChannel):\n    def f(self): self.push('250 ok')",
+    ),
+    "whose first parameter is no map": (
+        "TC806",
+        "import smtpd\nclass C(smtpd.SMTPChannel):\n    def __init__(self, s, c, a): super().__init__(s, c, a)",
+    ),
     "an unknown method of the socket": ("TC301", method("▸self.socket.settimeout(3)\nself.socket.setsockopt(1, 2, 3)")),
     "blocking": ("TC301", method("▸self.socket.setblocking(True)\nself.socket.setblocking(False)")),
     "another object's socket": ("TC301", method("self.other.socket.settimeout(3)")),
+    "timeouts": (
+        "TC301",
+        method(
+            "self.socket.settimeout(0)\nself.socket.settimeout(0.0)\nself.socket.gettimeout()\n"
+            "▸self.socket.settimeout(None)\n▸self.socket.settimeout(self.seconds)\n▸self.socket.setblocking(1)"
+        ),
+    ),
+    "flags": (
+        "TC301",
+        method("▸self.socket.recv(10, MSG_PEEK)\n▸self.socket.send(b'x', flags)\nself.socket.send(b'x')"),
+    ),
+    "the socket by the name it was given by": (
+        "TC301",
+        method("▸conn.settimeout(3)\nother.settimeout(3)\nsuper().__init__(conn)", "__init__", "self, conn, other"),
+    ),
+    "as an unbound call": (
+        "TC301",
+        method("asynchat.async_chat.__init__(self, sock=s)\n▸s.settimeout(3)", "__init__", "self, s"),
+    ),
+    "by way of a base class": (
+        "TC301",
+        CHANNEL
+        + "    def __init__(self, server, conn): super().__init__(conn)\n"
+        + "class Sub(Channel):\n    def __init__(self, a, b):\n        Channel.__init__(self, a, b)\n"
+        + "        a.settimeout(3)\n        ▸b.settimeout(3)",
+    ),
+    "by an attribute": (
+        "TC301",
+        method(
+            "super().__init__(sock)\nself.sock = self.s = sock\nself.tls = None\nself.tls = sock",
+            "__init__",
+            "self, sock",
+        )
+        + "\n    def f(self):\n        ▸self.sock.makefile()\n        self.s.fileno()\n        ▸self.tls.recv(1, 2)",
+    ),
+    "by an attribute that is something else, too": (
+        "TC301",
+        method("super().__init__(sock)\nself.sock = sock", "__init__", "self, sock")
+        + "\n    def f(self):\n        self.sock = wrap(self.sock)\n        self.sock.makefile()",
+    ),
+    "by a name that is something else, too": (
+        "TC301",
+        method("sock = wrap(sock)\nsock.settimeout(3)\nsuper().__init__(sock)", "__init__", "self, sock"),
+    ),
+    "in handle_accepted": (
+        "TC301",
+        (
+            "import asyncore\nclass S(asyncore.dispatcher):\n"
+            "    def handle_accepted(self, sock, addr): ▸sock.settimeout(3)"
+        ),
+    ),
+    "in a function of that name": ("TC301", CHANNEL + "    pass\ndef handle_accepted(s, addr): ▸s.makefile()"),
+    "in a constructor that leads to itself": (
+        "TC301",
+        (
+            "import asynchat\nclass A(B, asynchat.async_chat):\n    def __init__(self, s): super().__init__(s)\n"
+            "class B(A):\n    def __init__(self, s): super().__init__(s); s.makefile()"
+        ),
+    ),
+    "in smtpd's channel": (
+        "TC301",
+        (
+            "import smtpd\nclass C(smtpd.SMTPChannel):\n    def __init__(self, s, c, a):\n"
+            "        super().__init__(s, c, a)\n        s.f()\n        ▸c.makefile()"
+        ),
+    ),
     "a select": ("TC302", CHANNEL + "    pass\nimport select\n▸select.select([], [], [])"),
     "TLS": ("TC303", "import ssl\n" + method("self.tls = ▸ssl.wrap_socket(self.socket)")),
     "TLS by a context": (
@@ -90,70 +172,6 @@ CASES = {
     "catches all elsewhere": ("TC602", CHANNEL + "    pass\ntry: ...\n▸except: pass"),
     "exits": ("TC603", "import sys\n" + method("▸sys.exit(1)\n▸raise SystemExit(1)")),
     "exits elsewhere": ("TC603", "import sys\n" + CHANNEL + "    pass\ndef main(): sys.exit(1)"),
-    "pushes text": ("TC701", method("▸self.push('ok %d' % 1)\nself.push(b'ok %d' % 1)")),
-    "pushes formatted text": ("TC701", method("▸self.push(f'{self}')\n▸self.push('{}'.format(1) + self.end)")),
-    "pushes what may be bytes": ("TC701", method("self.push(self.banner)\nself.push('ok'.encode())")),
-    "pushes text by the base class": ("TC701", method("▸asynchat.async_chat.push(self, 'ok')", "push")),
-    "a push of its own": (
-        "TC701",
-        method("asynchat.async_chat.push(self, text.encode())", "push", "self, text")
-        + "\n    def found_terminator(self): self.push('ok')",
-    ),
-    "pushes text from outside": ("TC701", CHANNEL + "    pass\ndef greet(session): ▸session.push('hello')"),
-    "pushes what it was given as text": (
-        "TC701",
-        CHANNEL
-        + "    def tell(self, line): ▸self.push(line)\n"
-        + "    def found_terminator(self): self.tell('ok'); self.tell('no' + '!')",
-    ),
-    "pushes what it was given": (
-        "TC701",
-        CHANNEL
-        + "    def tell(self, line): self.push(line)\n"
-        + "    def found_terminator(self): self.tell('ok'); self.tell(self.x)",
-    ),
-    "pushes what it has looked at": (
-        "TC701",
-        CHANNEL
-        + "    def tell(self, line):\n        if not isinstance(line, str): self.push(line)\n"
-        + "    def found_terminator(self): self.tell('ok')",
-    ),
-    "another's push": (
-        "TC701",
-        CHANNEL + "    pass\nclass Stack:\n    def push(self, item): ...\ndef greet(stack): stack.push('hello')",
-    ),
-    "a producer of text": ("TC701", CHANNEL + "    pass\n▸asynchat.simple_producer('text')"),
-    "a producer of bytes": ("TC701", CHANNEL + "    pass\nasynchat.simple_producer(b'bytes')"),
-    "more() gives text": ("TC701", CHANNEL + "    pass\nclass P:\n    def more(self): return ▸'x' if self else 'y'"),
-    "more() ends": ("TC701", CHANNEL + "    pass\nclass P:\n    def more(self): return ''"),
-    "a terminator of text": ("TC702", "END = '\\n'\n" + method("▸self.set_terminator(END)", "__init__")),
-    "as a class attribute": ("TC702", CHANNEL + "    ▸terminator = '\\n'"),
-    "that is encoded": ("TC702", CHANNEL + "    use_encoding = 1\n    def f(self): self.set_terminator('\\n')"),
-    "a terminator of bytes": ("TC702", method("self.set_terminator(b'\\n')\nself.set_terminator(10)")),
-    "adds received bytes to text": (
-        "TC703",
-        method("self.buffer = ''", "__init__")
-        + "\n    def collect_incoming_data(self, data): ▸self.buffer += data"
-        + "\n    def other(self, data): self.buffer = ▸self.buffer + b''",
-    ),
-    "adds decoded text to text": (
-        "TC703",
-        method("self.buffer = ''", "__init__")
-        + "\n    def collect_incoming_data(self, data):\n"
-        + "        data = str(data, 'ascii')\n        self.buffer += data",
-    ),
-    "joins received bytes": (
-        "TC703",
-        method("self.parts.append(data)", "collect_incoming_data", "self, data")
-        + "\n    def found_terminator(self):\n        line = ▸''.join(self.parts)\n        self.parts = []",
-    ),
-    "joins what helpers collect": ("TC703", method("return ▸''.join(self.incoming)\nreturn b''.join(self.incoming)")),
-    "splits at text": ("TC703", method("words = ▸self._get_data().strip().split(' ')\nwords[0].startswith(b'x')")),
-    "looks for text": ("TC703", method("line = self._get_data()\n▸line.startswith('x')\nprint(▸'x' in line[1:])")),
-    "text after decoding": ("TC703", method("line = self._get_data().decode()\nline.startswith('x')\n'x' in line")),
-    "of a loop": ("TC703", method("for line in self.lines:\n    line.startswith('x')\n    line = b''")),
-    "compares with text": ("TC704", method("return ▸self._get_data().lower() == 'quit'")),
-    "compares with bytes": ("TC704", method("return self._get_data().lower() == b'quit'")),
     "handle_error": ("TC801", CHANNEL + "    ▸def handle_error(self): ..."),
     "methods of the loop": ("TC802", CHANNEL + "    ▸def send(self, data): ...\n    ▸def readable(self): ..."),
     "methods of the loop on the instance": ("TC802", method("▸self.recv = self.tls_recv", "start")),
@@ -181,7 +199,7 @@ def test_found_where_it_stands(code: str, source: str, tmp_path: Path) -> None:
 
 def test_every_code_of_this_file_has_a_case_that_finds_it() -> None:
     found = {code for code, source in CASES.values() if "▸" in source}
-    elsewhere = {code for code in KINDS if code.startswith(("TC5", "TC9"))}  # in the other files beside this one
+    elsewhere = {code for code in KINDS if code.startswith(("TC5", "TC7", "TC9"))}  # in the other files beside this one
     assert found == KINDS.keys() - elsewhere
 
 
@@ -227,6 +245,24 @@ def test_what_is_said_of_the_adapter_is_true() -> None:
             getattr(channel, name)()
     with pytest.raises(TypeError):
         channel.set_socket(object())
+
+
+def test_what_the_advice_names_is_there() -> None:
+    advice = " ".join(kind.advice for kind in KINDS.values())
+    for dotted in re.findall(r"\btrio(?:\.\w+)+", advice):
+        assert attrgetter(dotted.removeprefix("trio."))(trio)
+    methods = set(re.findall(r"await self\.(\w+)", advice))
+    assert "start_tls" in methods
+    assert methods <= set(dir(trio_chat.AsyncChat))
+    functions = set(re.findall(r"\bserve_\w+", advice))
+    assert functions
+    assert functions <= set(dir(trio_chat))
+
+
+def test_what_has_no_place_in_a_channel_is_told_where_it_belongs() -> None:
+    assert "nursery.start_soon" in KINDS["TC104"].advice  # a timer by way of readable()
+    assert "define writable()" in KINDS["TC105"].advice
+    assert "start_tls" in KINDS["TC303"].advice
 
 
 def test_a_program_that_has_nothing_to_do_with_asynchat_is_clean(tmp_path: Path) -> None:

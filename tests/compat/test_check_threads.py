@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from marked_programs import CHANNEL, check, method
+from marked_programs import CHANNEL, SERVER, check, method
 
 from trio_chat.compat._check_kinds import KINDS
+from trio_chat.compat.check import check_files
 
 CASES = {
     "sleeps": ("TC501", "import time\n" + method("▸time.sleep(1)")),
@@ -165,6 +166,27 @@ CASES = {
         "TC502",
         CHANNEL + "    pass\nasyncore.loop()\nchannel = Channel()\nchannel.push(b'')",
     ),
+    "a loop in a thread, by a local name": (
+        "TC502",
+        CHANNEL
+        + "    pass\nimport threading\ndef run():\n    poll = asyncore.poll\n    while 1: poll(1)\n"
+        + "threading.Thread(target=run).start()\nchannel = Channel()\n▸channel.push(b'')",
+    ),
+    "a server's methods": (
+        "TC502",
+        SERVER
+        + "    def stop(self): self.close(); asyncore.dispatcher.close(self)\n"
+        + "    def tell(self, channel): ▸channel.push_with_producer(self)\n"
+        + "import threading\nserver = Server()\ndef work(): server.stop(); server.tell(None); server.close()\n"
+        + "threading.Thread(target=work).start()",
+    ),
+    "pushes of others": (
+        "TC502",
+        "import threading\n"
+        + method("threading.Thread(target=self.work).start()")
+        + "\n    def work(self):\n        self.stack.push(self.x)\n        self.other.push(1)\n"
+        + "        self.other.push('x')\n        ▸self.other.push(self.x)\n        ▸self.push(1)",
+    ),
     "forks": ("TC503", CHANNEL + "    pass\nimport os\n▸os.fork()"),
     "a signal handler": (
         "TC504",
@@ -178,6 +200,24 @@ CASES = {
         + "    pass\nimport signal\ndef stop(number, frame): print()\n"
         + "signal.signal(1, stop)\nsignal.signal(2, signal.SIG_IGN)",
     ),
+    "flushes": (
+        "TC506",
+        method(
+            "▸while self.producer_fifo and self.connected:\n    self.initiate_send()\n"
+            "▸while self.writable(): self.handle_write()\n"
+            "while self.producer_fifo: self.producer_fifo.popleft()\nif self.producer_fifo: self.initiate_send()",
+            "flush",
+        ),
+    ),
+    "flushes from outside": (
+        "TC506",
+        CHANNEL + "    pass\nc = Channel()\n▸while len(c.producer_fifo) > 0: c.initiate_send()\n"
+        "while other.producer_fifo: other.initiate_send()",
+    ),
+    "mail that waits": (
+        "TC501",
+        "import smtpd, time\nclass S(smtpd.SMTPServer):\n    def process_message(self, *args): ▸time.sleep(1)",
+    ),
     "reads a path": ("TC505", method("▸self.path.read_text()")),
     "reads a file": ("TC505", method("with open('x') as file: ▸file.read()\nstream = self.stream\nstream.read()")),
     "reads a file elsewhere": ("TC505", CHANNEL + "    pass\nopen('x').read()"),
@@ -187,6 +227,19 @@ CASES = {
 @pytest.mark.parametrize(("code", "source"), CASES.values(), ids=CASES.keys())
 def test_found_where_it_stands(code: str, source: str, tmp_path: Path) -> None:
     check(code, source, tmp_path)
+
+
+def test_a_thread_that_is_started_in_another_file(tmp_path: Path) -> None:
+    channel = CHANNEL + "    def work(self): self.push(b'')\n"
+    main = "import threading, asynchat\nfrom channel import Channel\nchannel = Channel()\n"
+    (tmp_path / "channel.py").write_text(channel)
+    (tmp_path / "main.py").write_text(
+        f"{main}def go(): channel.work()\nclass T(threading.Thread):\n    def run(self): help(channel)\n"
+        "def help(one): one.work()\nthreading.Thread(target=channel.work).start()\n"
+    )
+    findings, _ = check_files([str(tmp_path)])
+    (found,) = [finding for finding in findings if finding.code == "TC502" and finding.path.endswith("channel.py")]
+    assert found.message == f"push() is called in a thread, started in {tmp_path / 'main.py'}:8"
 
 
 def test_every_code_has_a_case_that_finds_it() -> None:

@@ -52,14 +52,16 @@ _ALL = [
         "error",
         "a listening asyncore.dispatcher",
         "serve_tcp(asynchat.handler_factory(handle_accepted), port) takes its place: drop the base class, and what "
-        "creates, binds and listens in __init__; handle_accepted(sock, addr) stays as it is.",
+        "creates, binds and listens in __init__; handle_accepted(sock, addr) stays as it is. A readable() that "
+        "was used as a timer becomes a task in the background: nursery.start_soon(…), with await trio.sleep(…) in it.",
     ),
     Kind(
         "TC105",
         "error",
         "a connection that derives from asyncore.dispatcher itself",
         "Derive from asynchat.async_chat: handle_read, handle_write, readable, recv and send do there what they did. "
-        "For what dispatcher_with_send did, call push instead of send.",
+        "For what dispatcher_with_send did, call push instead of send. A dispatcher's writable() is true by default, "
+        "an async_chat's is false while nothing is queued: define writable() that returns True if it had none.",
     ),
     Kind(
         "TC106",
@@ -107,11 +109,18 @@ _ALL = [
     Kind("TC207", "note", "imports asyncore", "Delete the import when nothing uses it any more."),
     Kind("TC208", "note", "imports the old asynchat", "from trio_chat.compat import asynchat"),
     Kind(
+        "TC209",
+        "error",
+        "imports smtpd, which Python 3.12 has removed as well",
+        "examples/smtp_server.py of trio_chat is an SMTP server to start from. Or copy smtpd's SMTPChannel into the "
+        "program, and serve it like other channels: serve_tcp(asynchat.handler_factory(handle_accepted), port).",
+    ),
+    Kind(
         "TC301",
         "error",
-        "calls a method that the socket of a channel does not have",
-        "It has recv, send, close, shutdown, fileno, getpeername, getsockname, getsockopt, setsockopt and "
-        "setblocking(False).",
+        "calls what the socket of a channel does not have",
+        "It has recv, send and sendall, without flags, close, shutdown, fileno, getpeername, getsockname, getsockopt, "
+        "setsockopt, gettimeout, settimeout(0) and setblocking(False).",
     ),
     Kind(
         "TC302",
@@ -124,7 +133,7 @@ _ALL = [
         "error",
         "TLS over the channel's own socket",
         "A server: serve_ssl_over_tcp(…). A client: await trio.open_ssl_over_tcp_stream(…). In the middle of a "
-        "conversation (STARTTLS): a native AsyncChat can go on over another stream; see detach.",
+        "conversation (STARTTLS): await self.start_tls(ssl_context) in a callback of a native AsyncChat.",
     ),
     Kind(
         "TC401",
@@ -171,6 +180,12 @@ _ALL = [
         "note",
         "reads a file in a callback",
         "Harmless as long as files are small and local. Else: push_with_producer(file), or trio.open_file.",
+    ),
+    Kind(
+        "TC506",
+        "warning",
+        "a loop that sends until nothing is queued: nothing leaves before the callback returns",
+        "Drop the loop: what is queued is sent when the callback returns.",
     ),
     Kind(
         "TC601",

@@ -14,10 +14,11 @@ from ._check_names import (
     LOOP_METHODS,
     MORE_OF_ASYNCORE,
     OF_ASYNCORE,
+    QUEUE_STATES,
     SELECTS,
+    SENDING_STEPS,
     SET_UP,
     SIZES,
-    SOCKET_METHODS,
     STATE,
 )
 from ._check_program import ASYNC_CHAT, DISPATCHER, FILE, OLD_BASES, SENDER, Program
@@ -28,7 +29,7 @@ from ._check_scopes import Class, Function, Module
 def check_machinery(program: Program, reach: Reach, report: Report) -> None:
     for module in program.modules:
         if program.uses_asynchat(module):
-            _check_imports(module, report)
+            _check_imports(program, module, report)
             for one in module.all_classes:
                 if program.old_bases[one]:
                     _check_class(program, one, report)
@@ -45,14 +46,14 @@ def _stands_in(function: Function, program: Program) -> str:
     return outer.name if outer else ""
 
 
-def _check_imports(module: Module, report: Report) -> None:
+def _check_imports(program: Program, module: Module, report: Report) -> None:
     for node in module.imports:
         base = module.absolute(node) if isinstance(node, ast.ImportFrom) else ""
         if base.startswith("trio_chat"):
             continue
         meant = {module.names.get(alias.asname or alias.name, alias.name) for alias in node.names}
-        for code, name in (("TC207", "asyncore"), ("TC208", "asynchat")):
-            if any(each == name or each.startswith(f"{name}.") for each in meant):
+        for code, name in (("TC207", "asyncore"), ("TC208", "asynchat"), ("TC209", "smtpd")):
+            if program.module(name) is None and any(each == name or each.startswith(f"{name}.") for each in meant):
                 report.add(module.source, node, code, f"the import of {name}")
 
 
@@ -62,6 +63,9 @@ def _check_class(program: Program, one: Class, report: Report) -> None:
     direct = _direct_bases(program, one)
     if FILE in direct:
         report.add(source, one.node, "TC106", f"{one.name} derives from asyncore.file_dispatcher")
+    elif any(isinstance(base, str) and base.startswith("smtpd.") for base in program.bases(one)):
+        if program.is_server(one):
+            report.add(source, one.node, "TC104", f"{one.name} is a server of smtpd's", KINDS["TC209"].advice)
     elif direct and program.is_server(one):
         report.add(source, one.node, "TC104", f"{one.name} is a listening asyncore.dispatcher")
     elif direct:
@@ -127,6 +131,8 @@ class _Machinery:
             elif isinstance(node, ast.Call):
                 self.check_map(node)
                 self.check_call(node)
+            elif isinstance(node, ast.While) and self.flushes(node):
+                self.add(node, "TC506")
 
     # ------------------------------------------------------------------ names of modules
 
@@ -164,11 +170,7 @@ class _Machinery:
             self.add(node, "TC805", f"{name} is changed while running")
 
     def is_connection(self, node: ast.AST) -> bool:
-        """Whether an expression is known to be a channel, or another dispatcher that is connected."""
-        if self.function.is_self(node):
-            return self.program.is_connection(self.owner)
-        made = self.program.maker(node, self.function)
-        return self.program.is_connection(made) if isinstance(made, Class) else made in OLD_BASES
+        return self.program.is_known_connection(node, self.function)
 
     def is_its_own(self, name: str) -> bool:
         """Whether a channel's class makes such an attribute by itself."""
@@ -192,15 +194,21 @@ class _Machinery:
             self.add(node, "TC303", "wrap_socket() over the socket of a channel")
         elif self.owner and name == "do_handshake":
             self.add(node, "TC303", "do_handshake() in a channel")
-        elif self.is_attribute(receiver, "socket"):
-            if name not in SOCKET_METHODS or (name == "setblocking" and not is_false(node.args)):
-                self.add(node, "TC301", f"{name}() of a channel's socket")
         elif self.is_attribute(receiver, "producer_fifo"):
             if name in FIFO_METHODS:
                 self.fifos.add(receiver)
                 self.add(node, "TC402", f"{name}() of producer_fifo, which is a deque")
         elif self.is_old_method(node.func):
             self.check_old_call(node, name)
+
+    def flushes(self, node: ast.While) -> bool:
+        """Whether it goes on sending while something is queued."""
+        asked = {part.attr for part in ast.walk(node.test) if isinstance(part, ast.Attribute)}
+        called = (part.func for statement in node.body for part in ast.walk(statement) if isinstance(part, ast.Call))
+        return not asked.isdisjoint(QUEUE_STATES) and any(
+            isinstance(method, ast.Attribute) and method.attr in SENDING_STEPS and self.is_connection(method.value)
+            for method in called
+        )
 
     def is_attribute(self, node: ast.expr, name: str) -> bool:
         return isinstance(node, ast.Attribute) and node.attr == name and self.is_connection(node.value)
@@ -257,7 +265,3 @@ class _Machinery:
             given += node.args[place : place + 1]
         if any(not (isinstance(value, ast.Constant) and value.value is None) for value in given):
             self.add(node, "TC806", "a map argument")
-
-
-def is_false(values: list[ast.expr]) -> bool:
-    return bool(values) and isinstance(values[0], ast.Constant) and not values[0].value

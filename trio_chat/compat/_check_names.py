@@ -21,12 +21,19 @@ LOOP_METHODS = _words(
 DEAD_METHODS = _words("refill_buffer handle_connect_event handle_expt_event")
 SET_UP = _words("create_socket connect bind listen set_socket")
 SOCKET_METHODS = _words(
-    "recv send sendall close shutdown fileno getpeername getsockname getsockopt setsockopt setblocking"
+    """recv send sendall close shutdown fileno getpeername getsockname getsockopt setsockopt setblocking settimeout
+    gettimeout"""
 )
+#: What a loop that flushes the queue asks, and what it calls.
+QUEUE_STATES = _words("producer_fifo writable queued_bytes ac_out_buffer out_buffer")
+SENDING_STEPS = _words("initiate_send handle_write")
 GONE = _words("ac_out_buffer fifo out_buffer")
 STATE = _words("ac_in_buffer producer_fifo terminator")
 FIFO_METHODS = _words("first push is_empty")
 SIZES = _words("ac_in_buffer_size ac_out_buffer_size")
+
+#: What smtpd's servers call besides.
+SMTP_CALLBACKS = _words("process_message")
 
 #: Methods that must not be called in another thread.
 CHANNEL_METHODS = _words(
@@ -117,4 +124,4 @@ TAKES_SAME = _words(
     """startswith endswith find rfind index rindex count split rsplit partition rpartition strip lstrip rstrip
     replace removeprefix removesuffix join"""
 )
-GIVES_TEXT = _words("str repr ascii chr hex oct bin format input unicode time.ctime time.strftime")
+GIVES_TEXT = _words("str repr ascii chr hex oct bin format input unicode json.dumps time.ctime time.strftime")

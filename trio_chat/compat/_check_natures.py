@@ -50,6 +50,9 @@ class Natures:
                 nature = self._variable(node.id)
             case ast.Attribute() if self.function.is_self(node.value) and self.owner:
                 nature = self._attribute(self.owner, node.attr)
+            case ast.Tuple(elts=[first, *rest]):
+                nature = LISTS.get(self.of(first))
+                nature = nature if all(LISTS.get(self.of(item)) == nature for item in rest) else None
             case ast.BinOp(op=ast.Add()):
                 nature = _sum(self.of(node.left), self.of(node.right))
             case ast.BinOp(op=ast.Mod()):

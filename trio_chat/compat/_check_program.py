@@ -17,6 +17,12 @@ ASYNC_CHAT = "asynchat.async_chat"
 DISPATCHER = "asyncore.dispatcher"
 SENDER = "asyncore.dispatcher_with_send"
 FILE = "asyncore.file_dispatcher"
+#: smtpd's classes, which went with asynchat, and what they are.
+_OF_SMTPD = {
+    "smtpd.SMTPChannel": ASYNC_CHAT,
+    **dict.fromkeys(("smtpd.SMTPServer", "smtpd.DebuggingServer", "smtpd.PureProxy", "smtpd.MailmanProxy"), DISPATCHER),
+}
+_OLD_MODULES = {"asynchat", "asyncore", "smtpd"}
 OLD_BASES = {ASYNC_CHAT, DISPATCHER, SENDER, FILE}
 
 
@@ -60,7 +66,7 @@ class Program:
         return module in self._old_modules
 
     def _uses_asynchat(self, module: Module) -> bool:
-        return any(name.startswith(("asynchat", "asyncore")) for name in module.names.values()) or any(
+        return any(name.partition(".")[0] in _OLD_MODULES for name in module.names.values()) or any(
             self.old_bases[one] for one in module.all_classes
         )
 
@@ -99,7 +105,9 @@ class Program:
         found = module.classes.get(name) or module.top.inner.get(name)
         if found is None and depth < 5:
             elsewhere = [module.names[name]] if name in module.names else [f"{star}.{name}" for star in module.stars]
-            found = next(filter(None, (self._defined_in(each, depth + 1) for each in elsewhere if "." in each)), None)
+            found = next(
+                (one for each in elsewhere if "." in each and (one := self._defined_in(each, depth + 1))), None
+            )
         return found
 
     def _base(self, node: ast.AST, one: Class) -> Class | str | None:
@@ -131,8 +139,14 @@ class Program:
 
     def _old_bases(self, one: Class) -> set[str]:
         """Those of asynchat's and asyncore's classes that it derives from."""
-        bases = {base for each in self.ancestors(one) for base in self._bases[each] if isinstance(base, str)}
-        return bases & OLD_BASES
+        return {_OF_SMTPD.get(base, base) for base in self._outer_bases(one)} & OLD_BASES
+
+    def _outer_bases(self, one: Class) -> set[str]:
+        return {base for each in self.ancestors(one) for base in self._bases[each] if isinstance(base, str)}
+
+    def is_smtp(self, one: Class | None) -> bool:
+        """Whether it derives from one of smtpd's classes."""
+        return one is not None and not self._outer_bases(one).isdisjoint(_OF_SMTPD)
 
     def is_channel(self, one: Class | None) -> bool:
         """Whether it derives from async_chat."""
@@ -145,6 +159,8 @@ class Program:
     def _is_server(self, one: Class) -> bool:
         if self.is_channel(one) or not self.old_bases[one]:
             return False
+        if self.is_smtp(one):
+            return True
         methods = [method for each in self.family(one) for method in each.methods.values()]
         return any(method.name in ("handle_accept", "handle_accepted") for method in methods) or any(
             isinstance(node, ast.Attribute) and node.attr == "listen" and method.is_self(node.value)
@@ -166,6 +182,13 @@ class Program:
     def is_connection(self, one: Class | None) -> bool:
         """Whether it is a channel, or a dispatcher that does not listen."""
         return one is not None and bool(self.old_bases[one]) and not self.is_server(one)
+
+    def is_known_connection(self, node: ast.AST, function: Function) -> bool:
+        """Whether an expression is known to be such an object."""
+        if function.is_self(node):
+            return self.is_connection(function.owner)
+        made = self.maker(node, function)
+        return self.is_connection(made) if isinstance(made, Class) else made in OLD_BASES
 
     # ------------------------------------------------------------------ objects
 

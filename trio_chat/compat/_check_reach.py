@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from ._check_names import CALLBACKS, CHANNEL_METHODS, LOOP_METHODS, POOL_METHODS, THREADS
-from ._check_program import Program
+from ._check_names import CALLBACKS, CHANNEL_METHODS, LOOP_METHODS, POOL_METHODS, SMTP_CALLBACKS, THREADS
+from ._check_program import Program, assignments
 from ._check_scopes import Class, Function
 
 _OF_OTHERS = LOOP_METHODS | CHANNEL_METHODS | {name for kind in (dict, list, set, str, bytes) for name in dir(kind)}
@@ -68,7 +68,7 @@ class Reach:
             for one in module.all_classes:
                 names: set[str] = set()
                 if self.program.old_bases[one]:
-                    names = {*CALLBACKS, *LOOP_METHODS}
+                    names = {*CALLBACKS, *LOOP_METHODS, *(SMTP_CALLBACKS if self.program.is_smtp(one) else ())}
                     if self.program.is_channel(one) and not self.program.is_client(one):
                         names.add("__init__")  # that of servers and clients runs once, before all else
                 elif uses_asynchat:
@@ -198,6 +198,9 @@ class Reach:
         return isinstance(node, ast.Call) and self._is_loop(node.func, function)
 
     def _is_loop(self, node: ast.AST, function: Function) -> bool:
+        if isinstance(node, ast.Name) and function.binds(node.id):  # poll = asyncore.poll
+            given = [value for target, value in assignments(function) if getattr(target, "id", None) == node.id]
+            return any(self._is_loop(value, function) for value in given if not isinstance(value, ast.Name))
         named = isinstance(node, ast.Name | ast.Attribute) and function.module.dotted(node, function)
         return isinstance(named, str) and named.startswith(_LOOPS)
 
@@ -225,6 +228,12 @@ def function_of(code: Code) -> Function:
 
 def is_super(node: ast.AST) -> bool:
     return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "super"
+
+
+def sounds_like_stack(node: ast.expr) -> bool:
+    """Whether something with a push() is rather no channel, as its name tells."""
+    name = node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
+    return any(word in name.lower() for word in ("stack", "queue", "fifo", "heap", "history", "undo"))
 
 
 def _prefix(node: ast.expr) -> str:

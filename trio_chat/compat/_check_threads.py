@@ -7,7 +7,7 @@ import ast
 from ._check_findings import Report
 from ._check_names import CHANNEL_METHODS, TELLING_METHODS
 from ._check_program import OLD_BASES, Program
-from ._check_reach import Code, Entry, Reach, function_of, nodes_of
+from ._check_reach import Code, Entry, Reach, function_of, nodes_of, sounds_like_stack
 from ._check_scopes import Class, Function, Module
 
 
@@ -40,34 +40,35 @@ class _Threads:
 
     def enter(self, entry: Entry) -> None:
         starter, node = entry.starter, entry.node
-        where = f"started in line {getattr(node, 'lineno', 1)}"
+        where = (starter.module.source.path, getattr(node, "lineno", 1))
         if isinstance(node, ast.Attribute) and node.attr in CHANNEL_METHODS and self.is_channel(node, starter):
             self.report.add(starter.module.source, node, "TC502", f"{node.attr}() of a channel is run by a thread")
         elif entry.code is not None:
             self.visit(entry.code, where)
 
-    def visit(self, code: Code, where: str) -> None:
+    def visit(self, code: Code, where: tuple[str, int]) -> None:
         """Report what touches channels, where thread and callbacks part: that is the call to be replaced."""
         if code in self.visited:
             return
         self.visited.add(code)
         function = function_of(code)
+        started = f"started in {place(where, function)}"
         for node in nodes_of(code):
             if not isinstance(node, ast.Call):
                 continue
             if method := self.touched(node, function):
-                self.add(node, function, f"{method.attr}() is called in a thread, {where}")
+                self.add(node, function, f"{method.attr}() is called in a thread, {started}")
                 continue
             for called in self.reach.called_by(node, function):
                 if self.touches(called):
                     if called in self.reach.callbacks or self.is_foreign(called, function):
-                        self.add(node, function, f"{called.name}() touches a channel, in a thread, {where}")
+                        self.add(node, function, f"{called.name}() touches a channel, in a thread, {started}")
                     else:
                         self.visit(called, where)
 
     def is_foreign(self, called: Function, function: Function) -> bool:
         """Whether it is a channel's method that is called from outside."""
-        if called.owner is None or not self.program.old_bases[called.owner]:
+        if not self.program.is_connection(called.owner):
             return False
         return function.owner is None or called.owner not in self.program.family(function.owner)
 
@@ -95,7 +96,8 @@ class _Threads:
         """The channel's method that is called, if one is."""
         method = node.func
         if isinstance(method, ast.Attribute) and method.attr in CHANNEL_METHODS and self.is_channel(method, function):
-            return method
+            known = self.is_known_channel(method.value, function)
+            return method if known or method.attr != "push" or may_be_bytes(node.args) else None
         return None
 
     def is_channel(self, method: ast.Attribute, function: Function) -> bool:
@@ -103,14 +105,14 @@ class _Threads:
         known = self.is_known_channel(method.value, function)
         if known is not None:
             return known
-        return method.attr in TELLING_METHODS or method.attr == "push"
+        return method.attr in TELLING_METHODS or (method.attr == "push" and not sounds_like_stack(method.value))
 
     def is_known_channel(self, node: ast.expr, function: Function) -> bool | None:
         if function.is_self(node):
             return self.program.is_connection(function.owner)
         dotted = function.module.dotted(node, function)
         if dotted is not None:
-            return dotted in OLD_BASES
+            return dotted in OLD_BASES and not self.program.is_server(function.owner)
         made: Class | str | None = self.program.class_of(node, function) or self.program.maker(node, function)
         if made is None:
             return None
@@ -130,8 +132,8 @@ class _Threads:
         for node in function.nodes:
             method = self.touched(node, function) if isinstance(node, ast.Call) else None
             if method and self.is_known_channel(method.value, function) and not self.reach.runs_loop(function):
-                line = getattr(loop.node, "lineno", 1)
-                message = f"{method.attr}() is called outside of the loop's thread, which starts in line {line}"
+                where = place((loop.starter.module.source.path, getattr(loop.node, "lineno", 1)), function)
+                message = f"{method.attr}() is called outside of the loop's thread, which starts in {where}"
                 self.add(node, function, message)
 
     # ------------------------------------------------------------------ signals and forks
@@ -160,3 +162,19 @@ class _Threads:
 
     def add(self, node: ast.AST, function: Function, message: str, code: str = "TC502") -> None:
         self.report.add(function.module.source, node, code, message)
+
+
+def place(where: tuple[str, int], function: Function) -> str:
+    """A path and a line as they are named in the finding in a function: its own file needs no path."""
+    path, line = where
+    return f"line {line}" if path == function.module.source.path else f"{path}:{line}"
+
+
+def may_be_bytes(arguments: list[ast.expr]) -> bool:
+    """Whether a push() of what comes from elsewhere may be a channel's."""
+    match arguments:
+        case [ast.Constant(value=bytes())]:
+            return True
+        case [ast.Constant() | ast.JoinedStr() | ast.Tuple() | ast.List() | ast.Dict() | ast.Set()]:
+            return False
+    return len(arguments) == 1

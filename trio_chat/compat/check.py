@@ -21,6 +21,7 @@ from ._check_output import as_json, as_text
 from ._check_program import Program
 from ._check_reach import Reach
 from ._check_selection import Glance, Selection, glance_at
+from ._check_sockets import check_sockets
 from ._check_sources import Source, Unusable, parse, python_files, read_text
 from ._check_text import check_text
 from ._check_threads import check_threads
@@ -39,7 +40,7 @@ def check_sources(sources: list[Source], glances: list[Glance]) -> list[Finding]
     try:
         program = Program(sources, glances)
         reach = Reach(program)
-        for check in (check_machinery, check_waiting, check_threads, check_exceptions, check_text):
+        for check in (check_machinery, check_sockets, check_waiting, check_threads, check_exceptions, check_text):
             check(program, reach, report)
     except RecursionError:
         if len(sources) == 1:
