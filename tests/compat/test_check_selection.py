@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from test_check_command import HAZARD, found_in, run, write
 
-from trio_chat.compat.check import main
+from trio_chat.compat.check import check_files, main
 
 BASE = "import asynchat\nclass Base(asynchat.async_chat): ...\n"
 HEIR = "class Channel(Base):\n    def refill_buffer(self): ...\n"
@@ -41,6 +41,9 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         ("try: from base import Base\nexcept ImportError: Base = object", {}),
         ("import os; from base import Base", {}),
         ("from base import *", {}),
+        ("from \\\n    base import Base", {}),
+        ("from.base import Base", {}),
+        ("if 1:from base import Base", {}),
         ("import base as b\nBase = b.Base", {}),
         ("from again import Mine as Base", {"again.py": "from base import Base as Mine\n"}),
         ("from again import Base", {"again.py": "from more import *\n", "more.py": "from base import *\n"}),
@@ -58,6 +61,14 @@ def test_a_large_tree_is_parsed_as_far_as_it_matters(
     assert found_in(tmp_path) == [("heir.py", imported.count("\n") + 3, "TC101")]
     assert f"{imported}\n{HEIR}" in parsed
     assert not [text for text in parsed if text.startswith(UNRELATED)]
+
+
+def test_all_line_ends(tmp_path: Path) -> None:
+    for name, line_end in (("cr", "\r"), ("crlf", "\r\n")):
+        source = f"import os\nfrom base import (\n    Base)\n{HEIR}".replace("\n", line_end)
+        (tmp_path / f"{name}.py").write_bytes(source.encode())
+    write(tmp_path, {"base.py": BASE})
+    assert found_in(tmp_path) == [("cr.py", 5, "TC101"), ("crlf.py", 5, "TC101")]
 
 
 def test_what_is_called_from_callbacks_is_parsed(tmp_path: Path, parsed: list[str]) -> None:
@@ -87,6 +98,16 @@ def test_files_that_are_named_are_parsed(tmp_path: Path, capsys: pytest.CaptureF
     assert main([str(tmp_path)]) == 0
     assert capsys.readouterr().out == "Nothing found in 1 file.\n"
     assert main([str(tmp_path / "old.py")]) == 2
+
+
+def test_files_that_are_named_are_kept_as_far_as_they_matter(tmp_path: Path) -> None:
+    write(tmp_path, {"base.py": BASE, "heir.py": f"from base import Base\n{HEIR}", "other.py": UNRELATED})
+    findings, files = check_files([str(tmp_path / name) for name in ("base.py", "heir.py", "other.py")])
+    assert files == 3
+    assert [(Path(finding.path).name, finding.code) for finding in findings] == [
+        ("base.py", "TC208"),
+        ("heir.py", "TC101"),
+    ]
 
 
 # ---------------------------------------------------------------------- what can be read

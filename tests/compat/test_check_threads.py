@@ -169,7 +169,7 @@ CASES = {
     "a loop in a thread, by a local name": (
         "TC502",
         CHANNEL
-        + "    pass\nimport threading\ndef run():\n    poll = asyncore.poll\n    while 1: poll(1)\n"
+        + "    pass\nimport threading\ndef run(fast):\n    poll = asyncore.poll2 if fast else asyncore.poll\n    while 1: poll(1)\n"
         + "threading.Thread(target=run).start()\nchannel = Channel()\n▸channel.push(b'')",
     ),
     "a server's methods": (

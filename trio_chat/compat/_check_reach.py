@@ -198,9 +198,13 @@ class Reach:
         return isinstance(node, ast.Call) and self._is_loop(node.func, function)
 
     def _is_loop(self, node: ast.AST, function: Function) -> bool:
+        if isinstance(node, ast.IfExp):
+            return self._is_loop(node.body, function) or self._is_loop(node.orelse, function)
         if isinstance(node, ast.Name) and function.binds(node.id):  # poll = asyncore.poll
             given = [value for target, value in assignments(function) if getattr(target, "id", None) == node.id]
-            return any(self._is_loop(value, function) for value in given if not isinstance(value, ast.Name))
+            return any(
+                isinstance(value, ast.Attribute | ast.IfExp) and self._is_loop(value, function) for value in given
+            )
         named = isinstance(node, ast.Name | ast.Attribute) and function.module.dotted(node, function)
         return isinstance(named, str) and named.startswith(_LOOPS)
 

@@ -21,8 +21,9 @@ _OLD_MODULE = re.compile(r"_?(?:py)?(asynchat|asyncore)(?:_?\d+)?")
 _OLD_CLASSES = {"asynchat": "async_chat", "asyncore": "dispatcher"}
 _STDLIB = sys.stdlib_module_names - set(_OLD_NAMES)
 _CLASS = re.compile(r"^[ \t]*class[ \t]+(\w+)[ \t]*[(:]", re.MULTILINE)
-_BEFORE_IMPORT = re.compile(r"(?:^|[:;])\s*(?:from\s+([.\w]+)\s+|from\s*(\.+)\s*)?$")
-_IMPORTED = re.compile(r"import\b[ \t]*(\([^)]*\)|(?:[^\n;\\]|\\\n)*)")
+_BEFORE_IMPORT = re.compile(r"(?:^|[:;])\s*(?:from\b\s*([.\w]+)\s*)?$")
+_IMPORTED = re.compile(r"import\b[ \t]*(\([^)]*\)|[^\n;]*)")
+_LINE_END = re.compile("\r\n?|\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,9 @@ def old_module(name: str) -> str | None:
 
 
 def glance_at(path: str, text: str) -> Glance:
+    if "\r" in text:
+        text = _LINE_END.sub("\n", text)
+    text = text.replace("\\\n", " ")
     classes = _CLASS.findall(text) if "class" in text else ()
     return Glance(path, frozenset(_imports(path, text)), frozenset(map(sys.intern, classes)))
 
@@ -79,7 +83,7 @@ def _imports(path: str, text: str) -> Iterator[Import]:
         at = text.find("import", at + 1)
         if before is None or imported is None:
             continue
-        if base := before[1] or before[2]:
+        if base := before[1]:
             module = base.lstrip(".")
             module = absolute(path, len(base) - len(module), module)
             names = (name for words in _named(imported[1]) for name in {words[0], words[-1]})

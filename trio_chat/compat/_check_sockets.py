@@ -31,7 +31,7 @@ def _not_there(node: ast.Call, name: str) -> str:
     if (name == "settimeout" and first != 0) or (name == "setblocking" and (first is ... or first)):
         return f"{name}({', '.join(map(ast.unparse, node.args))})"
     if name in ("send", "sendall", "recv") and len(node.args) + len(node.keywords) > 1:
-        return f"the flags of {name}()"
+        return f"flags for {name}()"
     return ""
 
 

@@ -53,7 +53,7 @@ def check_sources(sources: list[Source], glances: list[Glance]) -> list[Finding]
 def check_files(paths: Iterable[str]) -> tuple[list[Finding], int]:
     """The findings in these files and directories, and how many files there were.
 
-    Of what is found in directories, only files that have to do with asynchat are parsed.
+    Of what is found in directories, only files that have to do with asynchat are parsed, and none but these are kept.
     """
     named = set(paths := list(paths))
     glances: list[Glance] = []
@@ -67,9 +67,12 @@ def check_files(paths: Iterable[str]) -> tuple[list[Finding], int]:
             if isinstance(path, Unusable):
                 raise path
             text = read_text(path)
+            glance = glance_at(name, text)
             if path in named:
-                sources.append(parse(name, text))
-            glances.append(glance_at(name, text))
+                source = parse(name, text)
+                if glance.is_old or not os.path.isfile(path):  # a pipe cannot be read again
+                    sources.append(source)
+            glances.append(glance)
         except Unusable as exc:
             found.append(_of_file(name, exc))
     parsed = {source.path for source in sources}
