@@ -169,7 +169,8 @@ CASES = {
     "a loop in a thread, by a local name": (
         "TC502",
         CHANNEL
-        + "    pass\nimport threading\ndef run(fast):\n    poll = asyncore.poll2 if fast else asyncore.poll\n    while 1: poll(1)\n"
+        + "    pass\nimport threading\ndef run(fast):\n"
+        + "    poll = asyncore.poll2 if fast else asyncore.poll\n    while 1: poll(1)\n"
         + "threading.Thread(target=run).start()\nchannel = Channel()\n▸channel.push(b'')",
     ),
     "a server's methods": (
@@ -179,6 +180,14 @@ CASES = {
         + "    def tell(self, channel): ▸channel.push_with_producer(self)\n"
         + "import threading\nserver = Server()\ndef work(): server.stop(); server.tell(None); server.close()\n"
         + "threading.Thread(target=work).start()",
+    ),
+    "the methods of dispatchers that are no channels": (
+        "TC502",
+        (
+            "import asyncore, threading\nclass Trigger(asyncore.dispatcher):\n"
+            "    def start(self): threading.Thread(target=self.work).start()\n"
+            "    def work(self): self.send(b''); self.close()"
+        ),
     ),
     "pushes of others": (
         "TC502",

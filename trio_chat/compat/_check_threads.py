@@ -6,7 +6,7 @@ import ast
 
 from ._check_findings import Report
 from ._check_names import CHANNEL_METHODS, TELLING_METHODS
-from ._check_program import OLD_BASES, Program
+from ._check_program import ASYNC_CHAT, Program
 from ._check_reach import Code, Entry, Reach, function_of, nodes_of, sounds_like_stack
 from ._check_scopes import Class, Function, Module
 
@@ -68,7 +68,7 @@ class _Threads:
 
     def is_foreign(self, called: Function, function: Function) -> bool:
         """Whether it is a channel's method that is called from outside."""
-        if not self.program.is_connection(called.owner):
+        if called.owner is None or not self.program.is_channel(called.owner):
             return False
         return function.owner is None or called.owner not in self.program.family(function.owner)
 
@@ -109,14 +109,14 @@ class _Threads:
 
     def is_known_channel(self, node: ast.expr, function: Function) -> bool | None:
         if function.is_self(node):
-            return self.program.is_connection(function.owner)
+            return self.program.is_channel(function.owner)
         dotted = function.module.dotted(node, function)
         if dotted is not None:
-            return dotted in OLD_BASES and not self.program.is_server(function.owner)
+            return dotted == ASYNC_CHAT
         made: Class | str | None = self.program.class_of(node, function) or self.program.maker(node, function)
         if made is None:
             return None
-        return self.program.is_connection(made) if isinstance(made, Class) else made in OLD_BASES
+        return self.program.is_channel(made) if isinstance(made, Class) else made == ASYNC_CHAT
 
     def linked(self, module: Module) -> set[Module | None]:
         """A module, and those that it imports or imports from."""
