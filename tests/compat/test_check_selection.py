@@ -113,7 +113,7 @@ def test_files_that_are_named_are_kept_as_far_as_they_matter(tmp_path: Path) -> 
 # ---------------------------------------------------------------------- what can be read
 
 
-@pytest.mark.parametrize("encoding", ["rot13", "base64", "hex", "undefined", "idna"])
+@pytest.mark.parametrize("encoding", ["rot13", "base64", "hex", "undefined"])
 @pytest.mark.parametrize("named", [True, False])
 def test_odd_encodings(encoding: str, named: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     odd = tmp_path / "odd.py"
