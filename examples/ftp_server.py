@@ -259,7 +259,7 @@ class Session(AsyncChat):
             return 503, "RNFR comes first"
         with self.at(old) as (source, above), self.at(argument) as (target, below):
             os.rename(source, target, src_dir_fd=above, dst_dir_fd=below)
-        return 250, "renamed"
+        return 250, self.name(argument)
 
     def do_size(self, argument: str) -> Answer:
         info = self.look(argument)
