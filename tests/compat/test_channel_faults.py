@@ -145,6 +145,27 @@ async def test_many_small_pushes_leave_in_few_sends() -> None:
         nursery.cancel_scope.cancel()
 
 
+async def test_many_small_answers_to_a_peer_that_does_not_read_are_bounded() -> None:
+    def then(channel: Any, line: bytes) -> None:
+        if line == b"first":
+            channel.push(b"x" * 150_000)  # more than there is room for
+        for _ in range(2000):
+            channel.push(b"x" * 100)
+
+    client, output = trio.testing.memory_stream_one_way_pair()
+    sending, answers = trio.testing.lockstep_stream_one_way_pair()
+    made: list[LineChannel] = []
+    loop = asynchat.handler_factory(lambda sock, addr: made.append(LineChannel(sock, then)))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(loop(trio.StapledStream(sending, output)).run)
+        for line in (b"first\r\n", *[b"more\r\n"] * 20):
+            await client.send_all(line)
+            await wait_all_tasks_blocked()
+        assert 1 <= len(made[0].calls) <= 4
+        nursery.cancel_scope.cancel()
+    await answers.aclose()
+
+
 async def test_one_piece_that_is_longer_than_all_room() -> None:
     def then(channel: Any, line: bytes) -> None:
         channel.ac_out_buffer_size = 1_000_000

@@ -83,6 +83,7 @@ class ChannelLoop(AsyncChat):
         self._taken_bytes = 0
         self._refusals = 0  # in the present event, or since the last one
         self._ahead: list[bytes] = []  # what is to be sent before what a step sends next
+        self._ahead_bytes = 0
         self._changed = trio.lowlevel.ParkingLot()
         self._turn = 0
         self._has_failed = False  # a callback, in the last turn
@@ -149,9 +150,8 @@ class ChannelLoop(AsyncChat):
             self._in_event = outer
 
     def _wants_to_read(self, channel: Any) -> bool:
-        if not self.socket.is_readable or (channel.producer_fifo and channel._trio_chat_queued > self.high_water_bytes):
-            return False
-        return bool(channel.readable())
+        queued = self._ahead_bytes + (channel._trio_chat_queued if channel.producer_fifo else 0)
+        return self.socket.is_readable and queued <= self.high_water_bytes and bool(channel.readable())
 
     def _wants_to_write(self, channel: Any) -> bool:
         return channel.connected and bool(channel.writable())
@@ -258,6 +258,7 @@ class ChannelLoop(AsyncChat):
                 self._taken_bytes += len(data)
             elif self._pulling and not self.peer_gone:
                 self._ahead.append(data)
+                self._ahead_bytes += len(data)
             else:
                 self.push(data)
         except trio.ClosedResourceError:
@@ -279,7 +280,7 @@ class ChannelLoop(AsyncChat):
     async def step(self) -> bytes:
         """What the channel sends next, as much as one send takes; nothing if there is no more."""
         taken, self._ahead = self._ahead, []
-        self._taken, self._taken_bytes = taken, sum(map(len, taken))
+        self._taken, self._taken_bytes, self._ahead_bytes = taken, self._ahead_bytes, 0
         try:
             while self._taken_bytes < self.ac_out_buffer_size and self._poll(reading=False):
                 await self._after_a_turn()
