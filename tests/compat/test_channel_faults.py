@@ -149,8 +149,8 @@ async def test_many_small_answers_to_a_peer_that_does_not_read_are_bounded() -> 
     def then(channel: Any, line: bytes) -> None:
         if line == b"first":
             channel.push(b"x" * 150_000)  # more than there is room for
-        for _ in range(2000):
-            channel.push(b"x" * 100)
+        for _ in range(20_000):
+            channel.push(b"x" * 10)
 
     client, output = trio.testing.memory_stream_one_way_pair()
     sending, answers = trio.testing.lockstep_stream_one_way_pair()
