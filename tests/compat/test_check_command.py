@@ -99,7 +99,10 @@ def test_classes_are_followed(imported: str, tmp_path: Path) -> None:
     assert found_in(tmp_path) == [("channel.py", line, "TC101")]
 
 
-def test_packages_and_relative_imports(tmp_path: Path) -> None:
+@pytest.mark.parametrize("folder", ["project", "project.1/.hidden"])
+def test_packages_and_relative_imports(tmp_path: Path, folder: str) -> None:
+    (tmp_path / folder).mkdir(parents=True)
+    tmp_path /= folder
     write(
         tmp_path,
         {

@@ -23,6 +23,7 @@ _STDLIB = sys.stdlib_module_names - set(_OLD_NAMES)
 _CLASS = re.compile(r"^[ \t]*class[ \t]+(\w+)[ \t]*[(:]", re.MULTILINE)
 _BEFORE_IMPORT = re.compile(r"(?:^|[:;])\s*(?:from\b\s*([.\w]+)\s*)?$")
 _IMPORTED = re.compile(r"import\b[ \t]*(\([^)]*\)|[^\n;]*)")
+_DOT = "\N{ONE DOT LEADER}"  # instead of a dot in the name of a folder
 _LINE_END = re.compile("\r\n?|\n")
 
 
@@ -101,8 +102,12 @@ def absolute(path: str, level: int, module: str) -> str:
     """The dotted name of a module that is imported in a file; of a relative import, as the file's path says."""
     if not level:
         return module
-    folders = re.split(r"[\\/]", path)[:-level]
-    return ".".join([*(folder for folder in folders if folder not in ("", ".")), *filter(None, [module])])
+    return ".".join([*(folder for folder in _parts(path)[:-level] if folder.strip(_DOT)), *filter(None, [module])])
+
+
+def _parts(path: str) -> list[str]:
+    """The parts of a path as parts of a dotted name: without dots."""
+    return [part.replace(".", _DOT) for part in re.split(r"[\\/]", path)]
 
 
 class ModulePaths:
@@ -113,7 +118,7 @@ class ModulePaths:
         self._folders: set[str] = set()
         self._found: dict[str, tuple[int, str | None]] = {}
         for path in paths:
-            parts = re.split(r"[\\/]", str(PurePath(path).with_suffix("")))
+            parts = _parts(str(PurePath(path).with_suffix("")))
             if parts[-1] == "__init__" and len(parts) > 1:
                 parts.pop()
             self._by_stem.setdefault(parts[-1], []).append((parts, path))
