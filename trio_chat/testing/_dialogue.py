@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -102,12 +103,15 @@ def shortened(text: str) -> str:
     return f"{text[:half]}… ({left_out} characters) …{text[-half:]}"
 
 
+def parting(one: Sequence[object], other: Sequence[object]) -> int:
+    """The first place at which they are not the same, or the shorter one is at its end."""
+    differing = (at for at, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1])
+    return next(differing, min(len(one), len(other)))
+
+
 def difference(expected: bytes, received: bytes) -> str:
     """Where the two part, in two lines and a third that points at it. They do differ."""
-    at = next(
-        (index for index, pair in enumerate(zip(expected, received, strict=False)) if pair[0] != pair[1]),
-        min(len(expected), len(received)),
-    )
+    at = parting(expected, received)
     start = max(at - 40, 0)
     cut = "…" if start else ""
     pointer = " " * len(cut + repr(expected[start:at])[:-1]) + "^"

@@ -7,7 +7,6 @@ nothing comes is known when all tasks are blocked.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import NoReturn, TypeVar
 
@@ -163,7 +162,7 @@ class Peer:
 
         Raises `Mismatch` if nothing has failed, or something else.
         """
-        await self._in_time(self._news.wait)
+        await in_time(self._news.wait, self._patience)
         fitting = (error for error in self._errors if isinstance(error, kind) and re.search(match, str(error)))
         if (error := next(fitting, None)) is None:
             failed = ", ".join(map(repr, self._errors)) or "nothing"
@@ -248,9 +247,6 @@ class Peer:
             nursery.start_soon(receive)
             await wait_until_idle(self._patience)
             nursery.cancel_scope.cancel()
-
-    async def _in_time(self, wait: Callable[[], Awaitable[object]]) -> bool:
-        return await in_time(wait, self._patience)
 
     # ------------------------------------------------------------------ failing
 

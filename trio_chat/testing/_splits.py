@@ -13,7 +13,7 @@ import trio
 from trio.testing import memory_stream_pair
 
 from .. import HandlerFactory
-from ._dialogue import difference, escaped, shortened
+from ._dialogue import difference, escaped, parting, shortened
 from ._idleness import in_time, wait_until_idle
 from ._recording import Call, joined, record_calls
 from ._wrapped import WrappedStream
@@ -61,6 +61,7 @@ async def assert_same_under_every_split(
         patience: how many seconds of Trio's clock the handler may go on when the input has ended.
         comparable: of two outputs that are not the same for a reason, say because they have a date in them, makes what
             must be.
+        result: of a handler that has ended, what else must be the same.
 
     Returns how many ways were tried.
 
@@ -105,7 +106,6 @@ async def _converse(
         except Exception as exc:
             outcome.error = exc
         finally:
-            server.ask_for_ever()
             await trio.aclose_forcefully(server)
 
     async def receive() -> None:
@@ -151,9 +151,9 @@ class AskingStream(WrappedStream):
         if not self.closed:
             self._asked = trio.Event()
 
-    def ask_for_ever(self) -> None:
-        self._asked.set()
-        self.closed = True
+    async def aclose(self) -> None:
+        self._asked.set()  # nobody has to wait for that any more
+        await super().aclose()
 
     async def asked(self) -> None:
         await self._asked.wait()
@@ -213,8 +213,7 @@ def _difference(whole: Outcome, other: Outcome, comparable: Callable[[bytes], by
         return f"from run() comes {other.error!r}, and {whole.error!r} if the input comes whole"
     expected, received = _comparable(whole.calls, other.calls)
     if expected != received:
-        at = next((i for i, pair in enumerate(zip(expected, received, strict=False)) if pair[0] != pair[1]), None)
-        at = min(len(expected), len(received)) if at is None else at
+        at = parting(expected, received)
         lines = [
             f"  {name:9} {', '.join(map(shortened, calls[max(at - 1, 0) : at + _SHOWN_CALLS]))}"
             for name, calls in (("whole", expected), ("split", received))

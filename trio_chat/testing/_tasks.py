@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import trio
-from trio.testing import wait_all_tasks_blocked
+
+from ._idleness import wait_until_idle
 
 _OURS = ("trio_chat alarm", "trio_chat channels")  # which serve all connections of a Trio run
 
@@ -16,5 +17,5 @@ def system_tasks() -> set[trio.lowlevel.Task]:
 
 async def new_system_tasks(before: set[trio.lowlevel.Task]) -> list[str]:
     """The names of those that have been started since, and still run when all tasks are blocked, but for our own."""
-    await wait_all_tasks_blocked()
+    await wait_until_idle(patience=0)
     return sorted(task.name for task in system_tasks() - before if task.name not in _OURS)
