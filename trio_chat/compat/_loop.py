@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import errno
 import math
-import os
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -31,7 +30,7 @@ from typing import Any, ClassVar
 import trio
 
 from .. import AsyncChat, TimeoutKind
-from ._socket import ChannelSocket
+from ._socket import ChannelSocket, system_error
 from ._turns import Turns, current_turns
 
 _ROOM = 131072  # what is queued for sending when no more is taken: the kernel's buffer, as channels see it
@@ -236,11 +235,11 @@ class ChannelLoop(AsyncChat):
 
     def take(self, data: bytes) -> int:
         if self.peer_gone or self._over:
-            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+            raise system_error(errno.EPIPE)
         if not self._takes_more():
             self._refusals += 1
             if self._refusals <= _MAX_REFUSALS:
-                raise BlockingIOError(errno.EWOULDBLOCK, os.strerror(errno.EWOULDBLOCK))
+                raise system_error(errno.EWOULDBLOCK)
             self.take_all(data)  # a program that tries until all is sent, and lets nobody else do anything before
             return len(data)
         data = data[:_ROOM]
@@ -262,11 +261,11 @@ class ChannelLoop(AsyncChat):
             else:
                 self.push(data)
         except trio.ClosedResourceError:
-            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)) from None
+            raise system_error(errno.EPIPE) from None
 
     def end_output(self) -> None:
         if self.closing:
-            raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
+            raise system_error(errno.ENOTCONN)
         self.push_with_producer(_eof(self.stream))
 
     def _write_later(self) -> None:

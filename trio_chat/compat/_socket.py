@@ -107,7 +107,7 @@ class ChannelSocket:
         if self._eof:
             self._eof = False
             return b""
-        raise BlockingIOError(errno.EWOULDBLOCK, os.strerror(errno.EWOULDBLOCK))
+        raise system_error(errno.EWOULDBLOCK)
 
     def send(self, data: bytes | bytearray | memoryview) -> int:
         """Send of `data` what there is room for, and return how many bytes that was."""
@@ -124,7 +124,7 @@ class ChannelSocket:
     def _sendable(self, data: bytes | bytearray | memoryview) -> bytes:
         self._check_open()
         if self._output_ended:
-            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+            raise system_error(errno.EPIPE)
         with memoryview(data) as view:  # a TypeError for a str, as of a socket
             return view.tobytes()
 
@@ -193,11 +193,16 @@ class ChannelSocket:
 
     def _check_open(self) -> None:
         if self.closed:
-            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+            raise system_error(errno.EBADF)
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"fd={self._fileno}, raddr={self._wire.peer!r}"
         return f"<{type(self).__name__} {state}>"
+
+
+def system_error(number: int) -> OSError:
+    """What a socket raises: of the class that goes with the number, as BrokenPipeError with EPIPE."""
+    return OSError(number, os.strerror(number))
 
 
 def _socket_under(stream: Any) -> Any:
