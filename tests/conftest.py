@@ -23,3 +23,11 @@ def server_context(authority: trustme.CA) -> ssl.SSLContext:
 @pytest.fixture
 def client_context(authority: trustme.CA) -> ssl.SSLContext:
     return ssl.create_default_context(cadata=authority.cert_pem.bytes().decode())  # the system's take 80 ms to be read
+
+
+@pytest.fixture
+def securing(server_context: ssl.SSLContext) -> None:
+    """The handlers of the tests of `start_tls` have a certificate."""
+    from starttls import Securing
+
+    Securing.context = server_context

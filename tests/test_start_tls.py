@@ -27,10 +27,7 @@ from support import RecordingChat, receive_all, receive_exactly, splits
 
 from trio_chat import PlaintextBeforeTLS, TimeoutKind
 
-
-@pytest.fixture(autouse=True)
-def context(server_context: ssl.SSLContext) -> None:
-    Securing.context = server_context
+pytestmark = pytest.mark.usefixtures("securing")
 
 
 # ---------------------------------------------------------------------- the conversation goes on

@@ -30,10 +30,7 @@ from support import CountingStream, MemoryListener, receive_all, receive_exactly
 
 from trio_chat import AsyncChat, serve_listeners
 
-
-@pytest.fixture(autouse=True)
-def context(server_context: ssl.SSLContext) -> None:
-    Securing.context = server_context
+pytestmark = pytest.mark.usefixtures("securing")
 
 
 # ---------------------------------------------------------------------- cancelled

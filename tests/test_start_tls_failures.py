@@ -26,10 +26,7 @@ from support import CountingStream, MemoryListener, receive_all, receive_exactly
 from trio_chat import serve_listeners
 from trio_chat.testing import StallingStream
 
-
-@pytest.fixture(autouse=True)
-def context(server_context: ssl.SSLContext) -> None:
-    Securing.context = server_context
+pytestmark = pytest.mark.usefixtures("securing")
 
 
 async def garbage(client: trio.abc.HalfCloseableStream) -> None:

@@ -26,10 +26,7 @@ from support import CountingStream, receive_all, receive_exactly, splits
 
 from trio_chat import PlaintextBeforeTLS
 
-
-@pytest.fixture(autouse=True)
-def context(server_context: ssl.SSLContext) -> None:
-    Securing.context = server_context
+pytestmark = pytest.mark.usefixtures("securing")
 
 
 # ---------------------------------------------------------------------- command injection

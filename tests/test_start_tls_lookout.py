@@ -11,7 +11,6 @@ import trio.testing
 from bounded import put, run, say, talk
 from starttls import (
     READY,
-    Securing,
     Trying,
     after_turns,
     echoed,
@@ -21,10 +20,7 @@ from support import CountingStream, receive_all, receive_exactly
 
 from trio_chat import PlaintextBeforeTLS
 
-
-@pytest.fixture(autouse=True)
-def context(server_context: ssl.SSLContext) -> None:
-    Securing.context = server_context
+pytestmark = pytest.mark.usefixtures("securing")
 
 
 class Watched(Trying):

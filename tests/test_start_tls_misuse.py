@@ -18,10 +18,7 @@ from starttls import (
 )
 from support import receive_all, receive_exactly
 
-
-@pytest.fixture(autouse=True)
-def context(server_context: ssl.SSLContext) -> None:
-    Securing.context = server_context
+pytestmark = pytest.mark.usefixtures("securing")
 
 
 class Refused(Securing):

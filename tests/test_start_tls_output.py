@@ -25,10 +25,7 @@ from starttls import (
 )
 from support import receive_exactly
 
-
-@pytest.fixture(autouse=True)
-def context(server_context: ssl.SSLContext) -> None:
-    Securing.context = server_context
+pytestmark = pytest.mark.usefixtures("securing")
 
 
 async def test_what_was_pushed_before_is_sent_in_plaintext(

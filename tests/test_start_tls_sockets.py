@@ -19,10 +19,7 @@ from starttls import (
 
 from trio_chat import AsyncChat, SocketStream, serve_tcp
 
-
-@pytest.fixture(autouse=True)
-def context(server_context: ssl.SSLContext) -> None:
-    Securing.context = server_context
+pytestmark = pytest.mark.usefixtures("securing")
 
 
 class Mail(AsyncChat):

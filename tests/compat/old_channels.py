@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import trio
+import trio.testing
 from support import MemoryStream
 from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
@@ -98,6 +99,17 @@ async def running(make: Callable[[Any], Any]) -> AsyncGenerator[tuple[Any, Clien
         await trio.aclose_forcefully(stream.send_stream)
     if failures:
         raise failures[0]
+
+
+LockstepClient = trio.StapledStream[trio.abc.SendStream, trio.abc.ReceiveStream]
+
+
+def over_lockstep(make: Callable[[Any], Any]) -> tuple[LockstepClient, Any, Any]:
+    """A client that takes only what it receives, the loop to be run, and the channel that `make(sock)` made for it."""
+    client, server = trio.testing.lockstep_stream_pair()
+    made: list[Any] = []
+    loop = asynchat.handler_factory(lambda sock, addr: made.append(make(sock)))(server)
+    return client, loop, made[0]
 
 
 def reset(sock: socket.socket) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import trio
-from old_channels import LineChannel, running
+from old_channels import LineChannel, over_lockstep, running
 from trio.testing import wait_all_tasks_blocked
 
 from trio_chat import FrameTooLong
@@ -190,9 +190,7 @@ async def test_nothing_is_received_while_too_much_is_queued() -> None:
     def then(channel: Any, line: bytes) -> None:
         channel.push(b"x" * 300_000)
 
-    client, server = trio.testing.lockstep_stream_pair()
-    made: list[LineChannel] = []
-    loop = asynchat.handler_factory(lambda sock, addr: made.append(LineChannel(sock, then)))(server)
+    client, loop, channel = over_lockstep(lambda sock: LineChannel(sock, then))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(loop.run)
         await client.send_all(b"\r\n" * 2)
@@ -201,7 +199,7 @@ async def test_nothing_is_received_while_too_much_is_queued() -> None:
             await client.send_all(b"\r\n")
             await client.send_all(b"\r\n")
         await wait_all_tasks_blocked()
-        lines = len(made[0].calls)
+        lines = len(channel.calls)
         assert 2 <= lines < 6
         received = 0
         while received < 300_000 * lines:
@@ -221,9 +219,7 @@ async def test_a_producer_without_end_holds_nothing_back() -> None:
         else:
             channel.close()
 
-    client, server = trio.testing.lockstep_stream_pair()
-    made: list[LineChannel] = []
-    loop = asynchat.handler_factory(lambda sock, addr: made.append(LineChannel(sock, then)))(server)
+    client, loop, channel = over_lockstep(lambda sock: LineChannel(sock, then))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(loop.run)
         await client.send_all(b"go\r\n")
@@ -233,7 +229,7 @@ async def test_a_producer_without_end_holds_nothing_back() -> None:
         while await client.receive_some():
             pass
         await client.aclose()
-    assert made[0].calls == [b"go", b"stop"]
+    assert channel.calls == [b"go", b"stop"]
 
 
 # ---------------------------------------------------------------------- speed

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
-from old_channels import LineChannel, answering, reset, running
+from old_channels import LineChannel, answering, over_lockstep, reset, running
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_chat import serve_tcp
@@ -32,9 +32,7 @@ async def test_a_peer_that_breaks_off_before_all_is_sent(what: str) -> None:
         if what == "producer":
             channel.push_with_producer(Endless())
 
-    client, server = trio.testing.lockstep_stream_pair()
-    made: list[LineChannel] = []
-    loop: Any = asynchat.handler_factory(lambda sock, addr: made.append(LineChannel(sock, then)))(server)
+    client, loop, channel = over_lockstep(lambda sock: LineChannel(sock, then))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(loop.run)
         await client.send_all(b"get\r\n")
@@ -42,8 +40,8 @@ async def test_a_peer_that_breaks_off_before_all_is_sent(what: str) -> None:
         await client.receive_stream.aclose()
         await wait_all_tasks_blocked()
         await client.send_stream.aclose()
-    assert made[0].calls == [b"get", "close"]
-    assert not made[0].connected
+    assert channel.calls == [b"get", "close"]
+    assert not channel.connected
     assert socket_map == {}
 
 
@@ -58,15 +56,13 @@ async def test_a_channel_that_does_not_read_is_told_by_its_sends() -> None:
         channel.is_open = False
         channel.push_with_producer(Endless())
 
-    client, server = trio.testing.lockstep_stream_pair()
-    made: list[LineChannel] = []
-    loop: Any = asynchat.handler_factory(lambda sock, addr: made.append(Shut(sock, then)))(server)
+    client, loop, channel = over_lockstep(lambda sock: Shut(sock, then))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(loop.run)
         await client.send_all(b"get\r\n")
         await wait_all_tasks_blocked()
         await client.receive_stream.aclose()
-    assert made[0].calls == [b"get", "close"]
+    assert channel.calls == [b"get", "close"]
 
 
 async def test_clients_that_come_and_go_take_nothing_with_them() -> None:
@@ -101,20 +97,11 @@ async def test_clients_that_come_and_go_take_nothing_with_them() -> None:
 
 
 async def test_channels_that_wait_for_their_own_peers_are_left_alone_by_others() -> None:
-    class Asked(LineChannel):
-        times = 0
-
-        def readable(self) -> Any:
-            self.times += 1
-            return True
-
     def then(channel: Any, line: bytes) -> None:
         for _ in range(200_000):
             channel.push(b"ok")
 
-    client, server = trio.testing.lockstep_stream_pair()
-    made: list[Any] = []
-    loop: Any = asynchat.handler_factory(lambda sock, addr: made.append(LineChannel(sock, then)))(server)
+    client, loop, _ = over_lockstep(lambda sock: LineChannel(sock, then))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(loop.run)
         await client.send_all(b"get\r\n")

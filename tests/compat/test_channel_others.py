@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
-from old_channels import LineChannel, answering, reset, running
+from old_channels import LineChannel, answering, over_lockstep, reset, running
 from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
 from trio_chat.compat import asynchat
@@ -217,14 +217,12 @@ async def test_a_program_that_empties_the_queue_by_itself(empty: Any, mock_clock
         if line == b"big":
             channel.push(b"x" * 1_000_000)
 
-    client, server = trio.testing.lockstep_stream_pair()
-    made: list[LineChannel] = []
-    loop = asynchat.handler_factory(lambda sock, addr: made.append(LineChannel(sock, then)))(server)
+    client, loop, channel = over_lockstep(lambda sock: LineChannel(sock, then))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(loop.run)
         await client.send_all(b"big\r\n")
         await wait_all_tasks_blocked()
-        empty(made[0].producer_fifo)
+        empty(channel.producer_fifo)
 
         async def receive() -> None:
             async for _ in client:
@@ -234,7 +232,7 @@ async def test_a_program_that_empties_the_queue_by_itself(empty: Any, mock_clock
         await wait_all_tasks_blocked()
         await client.send_all(b"hello\r\n")
         await wait_all_tasks_blocked()
-        assert made[0].calls == [b"big", b"hello"]
+        assert channel.calls == [b"big", b"hello"]
         nursery.cancel_scope.cancel()
 
 
@@ -269,9 +267,7 @@ async def test_what_is_sent_at_once_is_not_overtaken() -> None:
     def then(channel: Any, line: bytes) -> None:
         channel.push(b"x" * 500_000)
 
-    client, server = trio.testing.lockstep_stream_pair()
-    made: list[LineChannel] = []
-    loop = asynchat.handler_factory(lambda sock, addr: made.append(LineChannel(sock, then)))(server)
+    client, loop, channel = over_lockstep(lambda sock: LineChannel(sock, then))
     received = b""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(loop.run)
@@ -279,9 +275,9 @@ async def test_what_is_sent_at_once_is_not_overtaken() -> None:
         while len(received) < 200_000:
             received += await client.receive_some()
         await wait_all_tasks_blocked()
-        made[0].socket.sendall(b"1")
-        made[0].push(b"2")
-        made[0].close_when_done()
+        channel.socket.sendall(b"1")
+        channel.push(b"2")
+        channel.close_when_done()
         while data := await client.receive_some():
             received += data
         await client.aclose()
