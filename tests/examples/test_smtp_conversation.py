@@ -8,7 +8,6 @@ import re
 import ssl
 import stat
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from tempfile import mkdtemp
@@ -265,28 +264,20 @@ async def test_a_mail_that_has_no_end_is_given_up(maildir: Path, monkeypatch: py
     assert stored(maildir) == []
 
 
-async def test_a_mail_that_drips_in_is_given_up(maildir: Path, autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_mail_that_drips_in_is_given_up(maildir: Path, mock_clock: trio.testing.MockClock) -> None:
     class Hurried(SmallServer):
         max_mail_seconds = 1000.0
 
-    client, server = trio.testing.memory_stream_pair()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(Hurried(server, maildir).run)
-        await client.send_all(ENVELOPE + b"DATA\r\n")
-        replies = b""
-
-        async def drip() -> None:
-            with suppress(trio.BrokenResourceError):
-                while True:
-                    await client.send_all(b"x\r\n")
-                    await trio.sleep(200)
-
-        nursery.start_soon(drip)
-        while data := await client.receive_some():
-            replies += data
-        assert b"421 " in replies.splitlines()[-1]
-        assert trio.current_time() == pytest.approx(1000, abs=450)  # it goes on while threads work
-        nursery.cancel_scope.cancel()
+    async with open_chat(partial(Hurried, maildir=maildir)) as peer:
+        await peer.send(ENVELOPE + b"DATA\r\n")
+        await peer.expect_until(b"\r\n354 end it with a line that is a dot\r\n")
+        for _ in range(4):
+            await peer.pause(200)
+            await peer.send(b"x\r\n")
+            await peer.expect_nothing()
+        await peer.pause(200)
+        assert (await peer.expect_until(b"\r\n")).startswith(b"421 ")
+        await peer.expect_eof()
     assert stored(maildir) == []
 
 
