@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -386,7 +387,41 @@ async def test_a_failure_of_the_handler_is_not_lost_when_the_block_fails() -> No
     with pytest.raises(ZeroDivisionError) as caught:
         await converse(script)
     assert isinstance(caught.value.__cause__, LookupError)
-    assert caught.value.__notes__ == ["the handler had failed before, with LookupError('as you wish')"]
+    assert caught.value.__notes__ == ["the handler has failed, too, with LookupError('as you wish')"]
+
+
+async def test_neither_is_one_that_comes_of_the_end_of_the_block() -> None:
+    class FailsAtTheEnd(Echo):
+        def handle_close(self) -> None:
+            raise LookupError
+
+    async def script(peer: Peer) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError) as caught:
+        await converse(script, FailsAtTheEnd)
+    assert isinstance(caught.value.__cause__, LookupError)
+
+
+async def test_a_handler_that_swallows_every_cancellation_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    """It can only be told: nothing in Trio ends such a task. This one has mercy in the end."""
+
+    class Stubborn(Echo):
+        async def handle_connect(self) -> None:
+            for _ in range(30_000):
+                with suppress(BaseException):
+                    await trio.sleep_forever()
+
+    async def script(peer: Peer) -> None:
+        raise ZeroDivisionError
+
+    with caplog.at_level(logging.ERROR, "trio_chat.testing"), pytest.raises(ZeroDivisionError):
+        await converse(script, Stubborn)
+    (record,) = caplog.records
+    assert "goes on and on although it is cancelled" in record.getMessage()
+    assert f"handle_connect(), {__file__}:" in record.getMessage()
+    assert record.exc_info is not None
+    assert record.exc_info[0] is ZeroDivisionError
 
 
 async def test_several_failures_come_out_together() -> None:

@@ -26,10 +26,11 @@ import logging
 import math
 from collections.abc import Awaitable, Callable
 from functools import partial
-from types import FrameType
 from typing import TypeVarTuple
 
 import trio
+
+from ._tasks import ancestors, stack_of
 
 Args = TypeVarTuple("Args")
 
@@ -212,10 +213,7 @@ class _Run(trio.abc.Instrument):
 
     def _is_ours(self, task: trio.lowlevel.Task) -> bool:
         """Whether a nursery of the scenario holds the task, now: `nursery.start` may have given it to another one."""
-        ancestor: trio.lowlevel.Task | None = task
-        while ancestor is not None and ancestor is not self._root:
-            ancestor = ancestor.parent_nursery.parent_task if ancestor.parent_nursery is not None else None
-        return ancestor is not None
+        return any(ancestor is self._root for ancestor in ancestors(task))
 
     def _cancel(self, task: trio.lowlevel.Task) -> None:
         was_cancelled = trio.current_effective_deadline() == -math.inf
@@ -241,15 +239,5 @@ class _Run(trio.abc.Instrument):
 
     def _describe(self, task: trio.lowlevel.Task) -> str:
         name = "" if task is self._root else f", in the task {task.name}"
-        frames = list(task.iter_await_frames())[task is self._root :]
-        return f"at checkpoint {self._all_steps}{name}:\n" + "\n".join(_short(frames))
-
-
-def _short(frames: list[tuple[FrameType, int]]) -> list[str]:
-    """Where a task is, from its beginning to the first function of Trio."""
-    lines = []
-    for frame, line in frames:
-        lines.append(f"  {frame.f_code.co_name}(), {frame.f_code.co_filename}:{line}")
-        if frame.f_globals.get("__name__", "").partition(".")[0] == "trio":
-            break
-    return lines
+        where = "\n".join(stack_of(task, skipped=task is self._root))
+        return f"at checkpoint {self._all_steps}{name}:\n{where}"

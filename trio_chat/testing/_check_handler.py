@@ -18,7 +18,7 @@ from ._idleness import in_time, wait_until_idle
 from ._recording import CALLBACKS
 from ._splits import assert_same_under_every_split
 from ._streams import BreakingStream
-from ._tasks import new_system_tasks, system_tasks
+from ._tasks import background_tasks, new_system_tasks, system_tasks
 
 _TURNS = 200  # in which a handler that is cancelled should have begun to wait for something, or ended
 
@@ -156,8 +156,7 @@ def _watched(trial: Trial, name: str, callback: Callable[..., Any]) -> Callable[
 @asynccontextmanager
 async def _conversation(factory: HandlerFactory, data: bytes, patience: float) -> AsyncGenerator[Trial, None]:
     trial = Trial(factory, data, patience)
-    failure: Exception | None = None
-    async with trio.open_nursery() as nursery:
+    async with background_tasks() as nursery:
         nursery.start_soon(trial.run)
         nursery.start_soon(_drop_output, trial.client)
         try:
@@ -165,12 +164,8 @@ async def _conversation(factory: HandlerFactory, data: bytes, patience: float) -
                 await trial.client.send_all(data)
             await wait_until_idle(patience=0)  # threads that work are what it is doing
             yield trial
-        except Exception as exc:
-            failure = exc
-        await trio.aclose_forcefully(trial.client)
-        nursery.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
+        finally:
+            await trio.aclose_forcefully(trial.client)
 
 
 async def _drop_output(client: trio.abc.ReceiveStream) -> None:

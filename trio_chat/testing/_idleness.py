@@ -15,7 +15,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 _THREAD_SECONDS = 0.001
 _LEAST_STEP = 1e-6  # by which a clock is moved, in seconds
-_MAX_STEPS = 20_000  # that tasks take until they are all blocked; who takes more is never idle
+MAX_STEPS = 20_000  # that tasks take until they are all blocked, or have ended; who takes more never does
 
 
 async def in_time(
@@ -95,7 +95,7 @@ class _StepLimit(trio.abc.Instrument):
 
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
         self._count += 1
-        if self._count == _MAX_STEPS:
+        if self._count == MAX_STEPS:
             self._scope.cancel()
 
 

@@ -14,7 +14,7 @@ from trio.testing import memory_stream_pair
 from .. import AsyncChat, HandlerFactory
 from ._peer import Mismatch, Peer
 from ._streams import BreakingStream
-from ._tasks import new_system_tasks, system_tasks
+from ._tasks import background_tasks, new_system_tasks, system_tasks
 
 #: Makes the two ends of a connection: the peer's, and the handler's.
 StreamPair: TypeAlias = Callable[[], tuple[trio.abc.HalfCloseableStream, trio.abc.HalfCloseableStream]]
@@ -36,7 +36,8 @@ async def open_chat(
     At the end of the block the peer ends its side. The block fails if the handler has then sent anything that was not
     expected, if it goes on, if it has started a system task that goes on, and if it has failed: with what `run()`
     raised, or with an exception that was logged below "trio_chat" as an error, unless `Peer.expect_error` has taken it.
-    If the block fails by itself, what the handler has failed with is its cause, and in its notes.
+    If the block fails by itself, what the handler has failed with is its cause, and in its notes. A handler that
+    catches `trio.Cancelled` again and again cannot be ended by anyone; where it does is logged.
 
     Args:
         handler_factory: takes the stream and gives the handler, as for the `serve_…` functions.
@@ -56,21 +57,17 @@ async def open_chat(
             raise TypeError(f"the handler factory {handler_factory!r} returned {chat!r}, not an AsyncChat")
         peer = Peer(chat, ours, handlers_end, patience)
         tasks = system_tasks()
-        failure: Exception | None = None
-        async with trio.open_nursery() as nursery:
-            with _noting_what_is_logged(peer):
-                nursery.start_soon(peer.run)
-                try:
+        try:
+            async with background_tasks() as nursery:
+                with _noting_what_is_logged(peer):
+                    nursery.start_soon(peer.run)
                     yield peer
                     await peer.finish()
                     if left := await new_system_tasks(tasks):
                         raise Mismatch(f"the handler has started tasks that still run: {', '.join(left)}")
-                except Exception as exc:
-                    failure = exc
-                nursery.cancel_scope.cancel()
-        if failure is not None:
-            peer.tell_errors(failure)
-            raise failure
+        except Exception as exc:
+            peer.tell_errors(exc)
+            raise
     finally:
         with trio.CancelScope(shield=True):
             await trio.aclose_forcefully(ours)

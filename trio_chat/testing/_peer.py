@@ -188,11 +188,11 @@ class Peer:
             raise self._errors[0]
 
     def tell_errors(self, failure: Exception) -> None:
-        """Something else has failed: what the handler has raised before, and nobody was told of, is not to be lost."""
+        """Something else has failed: what the handler has raised, and nobody was told of, is not to be lost."""
         known = _chain_of(failure)
         for error in self._errors:
             if error not in known:
-                failure.add_note(f"the handler had failed before, with {error!r}")
+                failure.add_note(f"the handler has failed, too, with {error!r}")
                 if failure.__cause__ is None:
                     failure.__cause__ = error
 

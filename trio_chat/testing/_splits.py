@@ -16,6 +16,7 @@ from .. import HandlerFactory
 from ._dialogue import difference, escaped, parting, shortened
 from ._idleness import in_time, wait_until_idle
 from ._recording import Call, joined, record_calls
+from ._tasks import background_tasks
 from ._wrapped import WrappedStream
 
 #: The places at which the input is cut, in order.
@@ -118,7 +119,7 @@ async def _converse(
             both.start_soon(receive)
         over.set()
 
-    async with trio.open_nursery() as nursery:
+    async with background_tasks() as nursery:
         nursery.start_soon(converse)
         with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
             # If the handler has closed, what would come later concerns nobody.
@@ -129,7 +130,6 @@ async def _converse(
                 server.forget()
                 await (client.send_all(piece) if piece else client.send_eof())
         outcome.ended = await in_time(over.wait, patience, moves_clock=True)
-        nursery.cancel_scope.cancel()
     await trio.aclose_forcefully(client)
     outcome.result = result(chat)
     return outcome

@@ -1,12 +1,86 @@
-"""Tasks that outlive who has started them."""
+"""Tasks: those of a block, which end with it, and those that outlive who has started them."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager
+from types import FrameType
+
 import trio
 
-from ._idleness import wait_until_idle
+from ._idleness import MAX_STEPS, wait_until_idle
 
 _OURS = ("trio_chat alarm", "trio_chat channels")  # which serve all connections of a Trio run
+
+logger = logging.getLogger("trio_chat.testing")
+
+
+@asynccontextmanager
+async def background_tasks() -> AsyncGenerator[trio.Nursery, None]:
+    """A nursery that is cancelled at the end of the block. What the block raises leaves it as itself, in no group.
+
+    Tasks that catch `trio.Cancelled` again and again, and never end, cannot be ended by anyone. So that nobody looks
+    for the reason in vain, it is logged where they are, and what the block has raised.
+    """
+    failure: Exception | None = None
+    watch = _Watch()
+    try:
+        async with trio.open_nursery() as nursery:
+            try:
+                yield nursery
+            except Exception as exc:
+                failure = exc
+            nursery.cancel_scope.cancel()
+            watch.begin(nursery, failure)
+    finally:
+        watch.end()
+    if failure is not None:
+        raise failure
+
+
+class _Watch(trio.abc.Instrument):
+    """Counts the steps that the tasks of a nursery take."""
+
+    _nursery: trio.Nursery | None = None
+
+    def begin(self, nursery: trio.Nursery, failure: Exception | None) -> None:
+        self._nursery = nursery
+        self._failure = failure
+        self._count = 0
+        trio.lowlevel.add_instrument(self)
+
+    def end(self) -> None:
+        if self._nursery is not None:
+            trio.lowlevel.remove_instrument(self)
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        if all(ancestor.parent_nursery is not self._nursery for ancestor in ancestors(task)):
+            return
+        self._count += 1
+        if self._count == MAX_STEPS:
+            where = "\n".join(stack_of(task))
+            logger.error(
+                "the task %s goes on and on although it is cancelled:\n%s", task.name, where, exc_info=self._failure
+            )
+
+
+def ancestors(task: trio.lowlevel.Task | None) -> Iterator[trio.lowlevel.Task]:
+    """A task, the one whose nursery holds it now, and so on."""
+    while task is not None:
+        yield task
+        task = task.parent_nursery.parent_task if task.parent_nursery is not None else None
+
+
+def stack_of(task: trio.lowlevel.Task, *, skipped: int = 0) -> list[str]:
+    """Where a task is, line by line, from its beginning, or some functions later, to the first function of Trio."""
+    lines = []
+    frames: list[tuple[FrameType, int]] = list(task.iter_await_frames())
+    for frame, line in frames[skipped:]:
+        lines.append(f"  {frame.f_code.co_name}(), {frame.f_code.co_filename}:{line}")
+        if frame.f_globals.get("__name__", "").partition(".")[0] == "trio":
+            break
+    return lines
 
 
 def system_tasks() -> set[trio.lowlevel.Task]:

@@ -30,6 +30,7 @@ from .. import HandlerFactory, serve_tcp
 from ._open_chat import open_chat
 from ._peer import Mismatch, Peer
 from ._play import play
+from ._tasks import background_tasks
 from ._transcript import Transcript, TranscriptError, parse_transcript
 
 _HANDLER = re.compile(r"^\s*handler:", re.MULTILINE)
@@ -133,22 +134,17 @@ def tcp_server() -> Callable[..., AbstractAsyncContextManager[int]]:
 
     @asynccontextmanager
     async def serving(handler_factory: HandlerFactory, **options: Any) -> AsyncGenerator[int, None]:
-        stop = trio.Event()
+        stop, stopped = trio.Event(), trio.Event()
 
         async def serve(task_status: trio.TaskStatus[Any]) -> None:
             await serve_tcp(handler_factory, 0, host="127.0.0.1", stop=stop, task_status=task_status, **options)
+            stopped.set()
 
-        failure: Exception | None = None
-        async with trio.open_nursery() as nursery:
+        async with background_tasks() as nursery:
             (listener,) = await nursery.start(serve)
-            try:
-                yield listener.socket.getsockname()[1]
-            except Exception as exc:
-                failure = exc
-                nursery.cancel_scope.cancel()
+            yield listener.socket.getsockname()[1]
             stop.set()
-        if failure is not None:
-            raise failure
+            await stopped.wait()
 
     return serving
 
