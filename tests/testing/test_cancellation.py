@@ -45,6 +45,41 @@ async def test_each_run_comes_one_checkpoint_farther(count: int) -> None:
     assert seen == list(range(count + 1))
 
 
+@pytest.mark.parametrize(("most", "count"), [(0, 0), (1, 1), (9, 9), (10, 10), (11, 10)])
+async def test_some_of_the_checkpoints(most: int, count: int) -> None:
+    """Chosen at random, and the same ones for a seed; a run without a cancellation comes first, and one last."""
+    passed = 0
+
+    async def scenario() -> None:
+        nonlocal passed
+        passed = 0
+        for _ in range(10):
+            await checkpoint()
+            passed += 1
+
+    async def cancelled_behind(seed: int) -> tuple[int, ...]:
+        seen: list[int] = []
+        cancelled = await cancel_at_every_checkpoint(scenario, check=lambda: seen.append(passed), most=most, seed=seed)
+        assert cancelled == count
+        assert seen[0] == seen[-1] == 10
+        places = seen[1:-1]
+        assert len(set(places)) == len(places) == count
+        return tuple(places)
+
+    assert await cancelled_behind(1) == await cancelled_behind(1)
+    choices = len({await cancelled_behind(seed) for seed in range(20)})
+    assert choices > 1 if 0 < count < 10 else choices == 1
+
+
+async def test_some_of_the_checkpoints_of_what_never_ends() -> None:
+    async def scenario() -> None:
+        while True:
+            await checkpoint()
+
+    with pytest.raises(AssertionError, match=r"^scenario\(\) has more than 5 checkpoints"):
+        await cancel_at_every_checkpoint(scenario, max_checkpoints=5, most=3)
+
+
 async def test_checkpoints_of_every_kind() -> None:
     await cancel_every_kind()
 

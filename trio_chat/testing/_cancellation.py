@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import logging
 import math
+import random
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeVarTuple
@@ -46,6 +47,8 @@ async def cancel_at_every_checkpoint(
     async_fn: Callable[[*Args], Awaitable[object]],
     *args: *Args,
     check: Callable[[*Args], Awaitable[None] | None] | None = None,
+    most: int | None = None,
+    seed: int = 0,
     max_checkpoints: int = 10_000,
     max_steps_to_end: int = 1_000,
 ) -> int:
@@ -67,11 +70,15 @@ async def cancel_at_every_checkpoint(
     Args:
         async_fn: the scenario; it ends by itself if it is not cancelled.
         check: the invariant, called with `args` after each run, the last one included; it may be `async def`.
+        most: at how many checkpoints to cancel it, if not at all of them. If there are more, they are chosen at random;
+            for that it runs once without a cancellation before.
+        seed: of that.
         max_checkpoints: at how many of them it gives up: the scenario does not seem to end by itself.
         max_steps_to_end: how many steps its tasks may take after the cancellation. With the last of them the verdict is
             clear; it is logged, and the cancellation taken back, so that the scenario can end.
 
-    Returns at how many checkpoints it was cancelled: 0 if there are none, and nothing was tested.
+    Returns at how many checkpoints it was cancelled: 0 if there are none, and nothing was tested; a few more than
+    `most` if other orders of the tasks have brought others.
 
     Raises:
         AssertionError: telling the checkpoint, and where it is: if `check` fails; if a cancelled run raises something
@@ -85,19 +92,30 @@ async def cancel_at_every_checkpoint(
     shield hangs, for nothing can end it. One that catches `trio.Cancelled`, and is cancelled by its next checkpoint all
     the same, is not told from others but by what `check` sees.
     """
-    tried: set[Place] = set()
-    while True:
-        if len(tried) > max_checkpoints:
-            raise AssertionError(f"{_name(async_fn)} has more than {max_checkpoints} checkpoints: does it ever end?")
-        run = _Run(tried, max_steps_to_end)
+    name, invariant = _name(async_fn), partial(check, *args) if check is not None else None
+
+    async def run_once(tried: dict[Place, None], new_places: int = 1) -> bool:
+        """Cancel it at the last of so many places that are not in `tried`, to which they are added; whether it was."""
+        run = _Run(tried, new_places, max_steps_to_end)
         failure = await run.take(partial(async_fn, *args))
         if failure is not None and run.where is None:
             raise failure
         if (verdict := run.verdict(failure)) is not None:
-            raise AssertionError(f"{_name(async_fn)} {verdict}, {run.where}") from failure
-        await _check(partial(check, *args) if check is not None else None, run.where)
-        if run.where is None:
-            return len(tried)
+            raise AssertionError(f"{name} {verdict}, {run.where}") from failure
+        await _check(invariant, run.where)
+        if len(tried) > max_checkpoints:
+            raise AssertionError(f"{name} has more than {max_checkpoints} checkpoints: does it ever end?")
+        return run.where is not None
+
+    left_out: list[Place] = []
+    if most is not None:
+        places: dict[Place, None] = {}
+        await run_once(places, max_checkpoints + 1)
+        left_out = random.Random(seed).sample(list(places), max(len(places) - most, 0))  # noqa: S311
+    tried = dict.fromkeys(left_out)
+    while await run_once(tried):
+        pass
+    return len(tried) - len(left_out)
 
 
 async def _check(check: Callable[[], Awaitable[None] | None] | None, where: str | None) -> None:
@@ -124,12 +142,13 @@ def _name(function: Callable[..., object]) -> str:
 
 
 class _Run(trio.abc.Instrument):
-    """One run of the scenario: counts its steps, and cancels it at the first place that is not in `tried`."""
+    """One run of the scenario: counts its steps, and cancels it at a place that is not in `tried`."""
 
-    def __init__(self, tried: set[Place], max_steps_to_end: int) -> None:
+    def __init__(self, tried: dict[Place, None], new_places: int, max_steps_to_end: int) -> None:
         #: The checkpoint at which it was cancelled, in words.
         self.where: str | None = None
         self._tried = tried
+        self._new_places = new_places  # left to come
         self._max_steps_to_end = max_steps_to_end
         self._scope = trio.CancelScope()
         self._cancellation_reaches = trio.CancelScope()  # inside that; a shield, if it shall not any more
@@ -205,9 +224,11 @@ class _Run(trio.abc.Instrument):
         self._steps[task] = self._steps.get(task, 0) + 1
         place = (self._paths[task], self._steps[task])
         if place not in self._tried:
-            self._tried.add(place)
-            self.where = self._describe(task)
-            self._cancel(task)
+            self._tried[place] = None
+            self._new_places -= 1
+            if not self._new_places:
+                self.where = self._describe(task)
+                self._cancel(task)
 
     # ------------------------------------------------------------------
 

@@ -52,7 +52,8 @@ async def check_handler(
     Args:
         data: some of everything that a client may say, right and wrong. It should make the handler wait wherever it
             does.
-        most: how many splits and beginnings of `data` to try; if there are more, they are chosen at random.
+        most: how many splits and beginnings of `data`, and checkpoints, to try; if there are more, they are chosen at
+            random.
         seed: of that.
         patience: how many seconds of Trio's clock the handler has to end.
         comparable: see `assert_same_under_every_split`.
@@ -70,7 +71,7 @@ async def check_handler(
                 await promise(trial)
             if left := await new_system_tasks(tasks):
                 trial.fail(f"leaves tasks behind: {', '.join(left)}")
-    await cancel_at_every_checkpoint(_whole_conversation, handler_factory, data, patience)
+    await cancel_at_every_checkpoint(_whole_conversation, handler_factory, data, patience, most=most, seed=seed)
     await assert_same_under_every_split(
         handler_factory, data, most=most, seed=seed, patience=patience, comparable=comparable
     )
