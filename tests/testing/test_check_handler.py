@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -138,7 +139,7 @@ async def test_right_handlers(handler: Any, autojump_clock: MockClock) -> None:
     ],
 )
 async def test_broken_promises(handler: Any, words: str, autojump_clock: MockClock) -> None:
-    with pytest.raises(AssertionError) as caught:
+    with pytest.raises(BrokenPromise) as caught:
         await check_handler(handler, INPUT)
     assert words in str(caught.value)
 
@@ -150,7 +151,7 @@ async def test_a_handler_that_works_in_threads(mock_clock: MockClock) -> None:
 
 
 async def test_lost_bytes_are_found() -> None:
-    with pytest.raises(AssertionError, match="does not do the same if its input is split as"):
+    with pytest.raises(BrokenPromise, match="does not do the same if its input is split as"):
         await check_handler(LosesHeldBackBytes, INPUT)
 
 
@@ -198,20 +199,89 @@ async def test_on_a_clock_that_stands_still(mock_clock: MockClock) -> None:
     await check_handler(Sleeping, b"one\r\ntwo\r\n", most=20)
 
 
-async def test_each_promise_is_looked_at() -> None:
-    class KeepsGoing(Right):
-        def close_when_idle(self) -> None:
-            pass
+class SwallowsAtACheckpoint(Right):
+    """It never waits there."""
 
-    class NeverStops(KeepsGoing):
-        def handle_eof(self) -> None:
-            if not self.stopped:
-                super().handle_eof()
+    async def found_terminator(self) -> None:
+        self.push(self._get_data())
+        with suppress(BaseException):
+            await trio.lowlevel.checkpoint()
 
-        stopped = False
 
-        def close_when_idle(self) -> None:
-            self.stopped = True
+class SwallowsAtTheEnd(Right):
+    async def handle_close(self) -> None:
+        with suppress(BaseException):
+            await trio.lowlevel.checkpoint()
 
-    with pytest.raises(BrokenPromise, match="when it is to stop, and the client ends its side"):
-        await check_handler(NeverStops, INPUT, patience=0.05)
+
+class FailsIfCancelledAtACheckpoint(Right):
+    async def found_terminator(self) -> None:
+        done = False
+        try:
+            await trio.lowlevel.checkpoint()
+            done = True
+        finally:
+            self.push(b"!" * (1 // done))
+
+
+class KeepsItInRun(Right):
+    async def run(self) -> None:
+        with suppress(trio.Cancelled):
+            await super().run()
+
+
+class ReadsByItself(Right):
+    """Has its own idea of a conversation."""
+
+    async def run(self) -> None:
+        async for data in self.stream:
+            await self.stream.send_all(data)
+
+
+class ClosesIfCancelled(ReadsByItself):
+    async def run(self) -> None:
+        try:
+            await super().run()
+        except BaseException as exc:
+            await trio.aclose_forcefully(self.stream)
+            if not isinstance(exc, trio.BrokenResourceError):
+                raise
+
+
+class ClosesUnlessCancelledThen(ClosesIfCancelled):
+    async def run(self) -> None:
+        await super().run()
+        await trio.lowlevel.checkpoint()
+        await self.stream.aclose()
+
+
+class NeverStops(Right):
+    """Takes no notice of the end of the input once it is to stop."""
+
+    stopping = False
+
+    def close_when_idle(self) -> None:
+        self.stopping = True
+
+    def handle_eof(self) -> None:
+        if not self.stopping:
+            super().handle_eof()
+
+
+@pytest.mark.parametrize(
+    ("handler", "words"),
+    [
+        (SwallowsAtACheckpoint, "keeps the cancellation for itself, in found_terminator()"),
+        (SwallowsAtTheEnd, "keeps the cancellation for itself, in handle_close()"),
+        (FailsIfCancelledAtACheckpoint, "fails with ZeroDivisionError"),
+        (KeepsItInRun, "keeps the cancellation for itself: trio.Cancelled has to leave run(); after b''"),
+        (ReadsByItself, "leaves its stream open when it is cancelled; after b''"),
+        (ClosesIfCancelled, "leaves its stream open when the client ends its side; after b''"),
+        (ClosesUnlessCancelledThen, "leaves its stream open when it is cancelled; after b'one"),
+        (NeverStops, "goes on for more than 5 seconds when it is to stop, and the client ends its side; after b''"),
+    ],
+)
+async def test_every_promise_is_looked_at(handler: Any, words: str, autojump_clock: MockClock) -> None:
+    with pytest.raises(BrokenPromise) as caught:
+        await check_handler(handler, INPUT)
+    assert words in str(caught.value)

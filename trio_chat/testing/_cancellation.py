@@ -92,11 +92,33 @@ async def cancel_at_every_checkpoint(
     shield hangs, for nothing can end it. One that catches `trio.Cancelled`, and is cancelled by its next checkpoint all
     the same, is not told from others but by what `check` sees.
     """
+    return await cancel_everywhere(
+        async_fn,
+        *args,
+        check=check,
+        most=most,
+        seed=seed,
+        max_checkpoints=max_checkpoints,
+        max_steps_to_end=max_steps_to_end,
+    )
+
+
+async def cancel_everywhere(
+    async_fn: Callable[[*Args], Awaitable[object]],
+    *args: *Args,
+    check: Callable[[*Args], Awaitable[None] | None] | None = None,
+    most: int | None = None,
+    seed: int = 0,
+    max_checkpoints: int = 10_000,
+    max_steps_to_end: int = 1_000,
+    tell_raised: Callable[[trio.lowlevel.Task], None] = lambda task: None,
+) -> int:
+    """As `cancel_at_every_checkpoint`; tells also in which tasks `trio.Cancelled` is about to be raised for sure."""
     name, invariant = _name(async_fn), partial(check, *args) if check is not None else None
 
     async def run_once(tried: dict[Place, None], new_places: int = 1) -> bool:
         """Cancel it at the last of so many places that are not in `tried`, to which they are added; whether it was."""
-        run = _Run(tried, new_places, max_steps_to_end)
+        run = _Run(tried, new_places, max_steps_to_end, tell_raised)
         failure = await run.take(partial(async_fn, *args))
         if failure is not None and run.where is None:
             raise failure
@@ -144,12 +166,19 @@ def _name(function: Callable[..., object]) -> str:
 class _Run(trio.abc.Instrument):
     """One run of the scenario: counts its steps, and cancels it at a place that is not in `tried`."""
 
-    def __init__(self, tried: dict[Place, None], new_places: int, max_steps_to_end: int) -> None:
+    def __init__(
+        self,
+        tried: dict[Place, None],
+        new_places: int,
+        max_steps_to_end: int,
+        tell_raised: Callable[[trio.lowlevel.Task], None],
+    ) -> None:
         #: The checkpoint at which it was cancelled, in words.
         self.where: str | None = None
         self._tried = tried
         self._new_places = new_places  # left to come
         self._max_steps_to_end = max_steps_to_end
+        self._tell_raised = tell_raised
         self._scope = trio.CancelScope()
         self._cancellation_reaches = trio.CancelScope()  # inside that; a shield, if it shall not any more
         self._root: trio.lowlevel.Task | None = None
@@ -207,7 +236,7 @@ class _Run(trio.abc.Instrument):
 
     def task_scheduled(self, task: trio.lowlevel.Task) -> None:
         if self._cancelling and self._is_ours(task):
-            self._was_raised = True
+            self._note_raised(task)
 
     def task_exited(self, task: trio.lowlevel.Task) -> None:
         self._paths.pop(task, None)
@@ -244,7 +273,11 @@ class _Run(trio.abc.Instrument):
         is_cancelled = trio.current_effective_deadline() == -math.inf
         in_checkpoint = any(frame.f_code is trio.lowlevel.checkpoint.__code__ for frame, _ in task.iter_await_frames())
         if in_checkpoint and is_cancelled and not was_cancelled:
-            self._was_raised = True
+            self._note_raised(task)
+
+    def _note_raised(self, task: trio.lowlevel.Task) -> None:
+        self._was_raised = True
+        self._tell_raised(task)
 
     def _take_back(self) -> None:
         logger.error("the scenario goes on and on after it was cancelled, %s", self.where)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import inspect
 import random
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Any
 
 import trio
 from trio.testing import memory_stream_pair
 
 from .. import HandlerFactory
-from ._cancellation import cancel_at_every_checkpoint
+from ._cancellation import cancel_everywhere
 from ._dialogue import shortened
 from ._idleness import in_time, wait_until_idle
-from ._recording import CALLBACKS
+from ._keeping import Keepers
 from ._splits import assert_same_under_every_split
 from ._streams import BreakingStream
 from ._tasks import background_tasks, new_system_tasks, system_tasks
@@ -67,27 +65,36 @@ async def check_handler(
     for length in lengths:
         for promise in (_ends_when_cancelled, _ends_with_its_input, _ends_when_broken, _ends_when_stopped):
             tasks = system_tasks()
-            async with _conversation(handler_factory, data[:length], patience) as trial:
+            trial = Trial(handler_factory, data[:length], patience)
+            async with _conversation(trial):
                 await promise(trial)
             if left := await new_system_tasks(tasks):
                 trial.fail(f"leaves tasks behind: {', '.join(left)}")
-    await cancel_at_every_checkpoint(_whole_conversation, handler_factory, data, patience, most=most, seed=seed)
-    await assert_same_under_every_split(
-        handler_factory, data, most=most, seed=seed, patience=patience, comparable=comparable
-    )
-
-
-async def _whole_conversation(factory: HandlerFactory, data: bytes, patience: float) -> None:
-    streams: list[BreakingStream] = []
     try:
-        async with _conversation(factory, data, patience) as trial:
-            streams.append(trial.stream)
-            await _ends_with_its_input(trial)
-    finally:
-        if not all(stream.closed for stream in streams):
-            raise BrokenPromise(
-                f"the handler leaves its stream open when it is cancelled; after {shortened(repr(data))}"
-            )
+        await _check_every_checkpoint(handler_factory, data, most, seed, patience)
+        await assert_same_under_every_split(
+            handler_factory, data, most=most, seed=seed, patience=patience, comparable=comparable
+        )
+    except AssertionError as exc:
+        raise BrokenPromise(str(exc)) from exc.__cause__
+
+
+async def _check_every_checkpoint(factory: HandlerFactory, data: bytes, most: int, seed: int, patience: float) -> None:
+    trial: Trial
+
+    async def whole_conversation() -> None:
+        nonlocal trial
+        trial = Trial(factory, data, patience)
+        try:
+            async with _conversation(trial):
+                await _ends_with_its_input(trial)
+        finally:
+            trial.check_end("it is cancelled")
+
+    def note_raised(task: trio.lowlevel.Task) -> None:
+        trial.keepers.note_raised(task)
+
+    await cancel_everywhere(whole_conversation, most=most, seed=seed, tell_raised=note_raised)
 
 
 class Trial:
@@ -99,13 +106,11 @@ class Trial:
         self.client, server = memory_stream_pair()
         self.stream = BreakingStream(server)
         self.chat = factory(self.stream)
-        self.waiting: list[str] = []  # callbacks that have been called, and have not returned
-        self.returned: list[str] = []  # since `scope` was cancelled, though they had been waiting
+        self.keepers = Keepers(self.chat)
         self.scope = trio.CancelScope()
         self.task: trio.lowlevel.Task | None = None
         self.error: Exception | None = None
         self.over = trio.Event()
-        watch_callbacks(self)
 
     async def run(self) -> None:
         self.task = trio.lowlevel.current_task()
@@ -120,51 +125,31 @@ class Trial:
     async def must_end(self, when: str) -> None:
         if not await in_time(self.over.wait, self.patience, moves_clock=True):
             self.fail(f"goes on for more than {self.patience:g} seconds when {when}")
+        self.check_end(when)
+
+    def check_end(self, when: str) -> None:
         if self.error is not None:
             self.fail(f"fails with {self.error!r} when {when}", self.error)
         if not self.stream.closed:
             self.fail(f"leaves its stream open when {when}")
+        for name in self.keepers.names:
+            self.fail(f"keeps the cancellation for itself, in {name}(): trio.Cancelled has to leave it")
 
     def fail(self, what: str, cause: Exception | None = None) -> None:
         self.chat.close()  # so that one which swallows its cancellation may end
         raise BrokenPromise(f"the handler {what}; after {shortened(repr(self.data))}") from cause
 
 
-def watch_callbacks(trial: Trial) -> None:
-    """Have it noted which callbacks of a handler wait, and which return although they were cancelled while they did."""
-    for callback in CALLBACKS.values():
-        setattr(trial.chat, callback, _watched(trial, callback, getattr(trial.chat, callback)))
-
-
-def _watched(trial: Trial, name: str, callback: Callable[..., Any]) -> Callable[..., Any]:
-    def call(*arguments: Any) -> Any:
-        reply = callback(*arguments)
-        return watch(reply) if inspect.isawaitable(reply) else reply
-
-    async def watch(reply: Awaitable[Any]) -> None:
-        trial.waiting.append(name)
-        cancelled_before = trial.scope.cancel_called
-        try:
-            await reply
-            if trial.scope.cancel_called and not cancelled_before:
-                trial.returned.append(name)
-        finally:
-            trial.waiting.remove(name)
-
-    return call
-
-
 @asynccontextmanager
-async def _conversation(factory: HandlerFactory, data: bytes, patience: float) -> AsyncGenerator[Trial, None]:
-    trial = Trial(factory, data, patience)
+async def _conversation(trial: Trial) -> AsyncGenerator[None, None]:
     async with background_tasks() as nursery:
         nursery.start_soon(trial.run)
         nursery.start_soon(_drop_output, trial.client)
         try:
-            if data:
-                await trial.client.send_all(data)
+            if trial.data:
+                await trial.client.send_all(trial.data)
             await wait_until_idle(patience=0)  # threads that work are what it is doing
-            yield trial
+            yield
         finally:
             await trio.aclose_forcefully(trial.client)
 
@@ -192,13 +177,10 @@ async def _ends_when_broken(trial: Trial) -> None:
 
 async def _ends_when_cancelled(trial: Trial) -> None:
     was_over = trial.over.is_set()
-    waiting = list(trial.waiting)
-    steps = _Steps(trial.task)
+    steps = _Steps(trial)
     trio.lowlevel.add_instrument(steps)
     try:
-        trial.scope.cancel()
-        if not steps.scheduled:
-            waiting.clear()  # for a thread, or in a shield: nothing was raised
+        steps.cancel()
         for _ in range(_TURNS):
             await trio.lowlevel.checkpoint()
     finally:
@@ -206,25 +188,29 @@ async def _ends_when_cancelled(trial: Trial) -> None:
     if steps.count > _TURNS // 2:  # it takes turn after turn, instead of ending or waiting, and no clock would go on
         trial.fail("goes on and on when it is cancelled: trio.Cancelled has to leave every callback")
     await trial.must_end("it is cancelled")
-    if kept := [name for name in trial.returned if name in waiting]:
-        trial.fail(f"keeps the cancellation for itself, in {kept[0]}(): trio.Cancelled has to leave it")
     if not (was_over or trial.scope.cancelled_caught):
         trial.fail("keeps the cancellation for itself: trio.Cancelled has to leave run()")
 
 
 class _Steps(trio.abc.Instrument):
-    """Watches one task."""
+    """Cancels a handler, and counts the steps that its task takes."""
 
-    def __init__(self, task: trio.lowlevel.Task | None) -> None:
-        self._task = task
-        self.scheduled = False
+    def __init__(self, trial: Trial) -> None:
+        self._trial = trial
+        self._cancelling = False
         self.count = 0
 
+    def cancel(self) -> None:
+        self._cancelling = True
+        self._trial.scope.cancel()
+        self._cancelling = False
+
     def task_scheduled(self, task: trio.lowlevel.Task) -> None:
-        self.scheduled = self.scheduled or task is self._task
+        if self._cancelling:
+            self._trial.keepers.note_raised(task)
 
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
-        self.count += task is self._task
+        self.count += task is self._trial.task
 
 
 async def _ends_when_stopped(trial: Trial) -> None:
