@@ -88,8 +88,11 @@ async def _check_every_checkpoint(factory: HandlerFactory, data: bytes, most: in
         try:
             async with _conversation(trial):
                 await _ends_with_its_input(trial)
-        finally:
+        except BrokenPromise:
+            raise
+        except BaseException:
             trial.check_end("it is cancelled")
+            raise
 
     def note_raised(task: trio.lowlevel.Task) -> None:
         trial.keepers.note_raised(task)
