@@ -95,6 +95,8 @@ async def test_the_client_ends_it(marker: str) -> None:
         ("C: one\nS: <nothing>\n", 2, "expected nothing"),
         ("C: quit\nS: <eof>\nC: <pause 1>\nC: more\nS: more", 4, "the handler has closed the connection"),
         ("C: quit\n\n# now\nS: <any>\n", 4, "what has come is <eof>"),
+        ("C: one\nS: <error>\nS: one\n", 2, "what has failed is nothing"),
+        ("C: fail\nS: <error> KeyError\nS: <eof>\n", 2, "what has failed is LookupError: as you wish"),
     ],
 )
 async def test_a_failure_points_at_the_line(text: str, line: int, words: str, autojump_clock: MockClock) -> None:
@@ -104,6 +106,24 @@ async def test_a_failure_points_at_the_line(text: str, line: int, words: str, au
     assert told.startswith(f"in line {line} of the transcript:\n")
     assert f">{line:5}  {text.splitlines()[line - 1]}\n" in told
     assert words in told
+
+
+@pytest.mark.parametrize("text", ["", "LookupError", "as you wish", "LookupError: as you wish"])
+async def test_a_failure_that_is_expected(text: str) -> None:
+    await run_transcript(Lines, f"C: one\nC: fail\nS: one\nS: <error> {text}\nS: <eof>")
+
+
+async def test_a_failure_that_is_not_expected_stands_in_the_dialogue() -> None:
+    with pytest.raises(Mismatch, match="    S: <error> LookupError: as you wish"):
+        await run_transcript(Lines, "C: fail\nS: one")
+
+
+async def test_a_recorded_failure_can_be_played() -> None:
+    async with open_chat(Lines) as peer:
+        await peer.send(b"fail\r\n")
+        await peer.expect_error(LookupError)
+    assert "S: <error> LookupError: as you wish" in str(peer.dialogue).splitlines()
+    await run_transcript(Lines, str(peer.dialogue))
 
 
 async def test_what_is_left_at_the_end_fails() -> None:
@@ -143,6 +163,8 @@ async def test_other_line_ends() -> None:
         ("C: <pause -1>", "got '-1'"),
         ("C: <pause inf>", "got 'inf'"),
         ("C: <nothing>", "line 1: that is not for C: to say"),
+        ("C: <error>", "line 1: that is not for C: to say"),
+        ("S: <error KeyError>", "line 1: '<error KeyError>' is not understood"),
         ("C: <any>", "not for C:"),
         ("S: <pause 1>", "not for S:"),
         ("S: <reset>", "not for S:"),

@@ -105,6 +105,8 @@ async def application(request: Request) -> Response:
             return Response(200, poem())
         case "POST", "/sum":
             return JSONResponse({"sum": sum(await request.json())})
+        case "GET", "/broken":
+            raise LookupError("somebody has lost it")
         case "POST", "/closed":
             raise HTTPError(403)
         case _:

@@ -10,10 +10,10 @@ from typing import Literal, TypeAlias
 #: C: the client, which is the peer that a test scripts; S: the server, which is the handler.
 Speaker: TypeAlias = Literal["C", "S"]
 
-#: What happens besides bytes, in the words of a transcript: "<eof>", "<reset>", "<pause 5>".
+#: What happens besides bytes, in the words of a transcript: "<eof>", "<reset>", "<pause 5>", "<error> KeyError: 1".
 Event: TypeAlias = str
 
-_MARKER = re.compile(r"<(?:any|eof|nothing|pause|raw|reset)\b", re.IGNORECASE)
+_MARKER = re.compile(r"<(?:any|eof|error|nothing|pause|raw|reset)\b", re.IGNORECASE)
 _SHOWN_LINES = 60
 _SHOWN_CHARACTERS = 500  # of a line
 
@@ -86,6 +86,11 @@ def _stands(line: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return text.isprintable() and text == text.strip() and not _MARKER.search(text)
+
+
+def in_words(error: BaseException) -> str:
+    """What an exception says of itself, in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
 
 
 def escaped(data: bytes) -> str:

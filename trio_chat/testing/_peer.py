@@ -13,7 +13,7 @@ from typing import NoReturn, TypeVar
 import trio
 
 from .. import AsyncChat
-from ._dialogue import Dialogue, Event, difference, shortened
+from ._dialogue import Dialogue, Event, difference, in_words, shortened
 from ._idleness import in_time, let_time_go_by, wait_until_idle
 from ._streams import BreakingStream
 
@@ -64,6 +64,7 @@ class Peer:
     def note_error(self, error: Exception) -> None:
         """Something has failed, and this may be the only one who is told so."""
         self._errors.append(error)
+        self.dialogue.happened("S", f"<error> {in_words(error)}")
         self._news.set()
 
     # ------------------------------------------------------------------ saying something

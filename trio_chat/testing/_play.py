@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 
 from .. import HandlerFactory
-from ._dialogue import shortened
+from ._dialogue import in_words, shortened
 from ._open_chat import open_chat
 from ._peer import Mismatch, Peer
 from ._transcript import Step, Transcript, parse_transcript
@@ -74,6 +74,10 @@ async def _hear(peer: Peer, step: Step, transcript: Transcript) -> None:
             await peer.expect_eof()
         elif step.kind == "nothing":
             await peer.expect_nothing()
+        elif step.kind == "error":
+            error = await peer.expect_error(Exception)
+            if step.data.decode() not in in_words(error):
+                peer.fail(f"what has failed is {in_words(error)}", error)
         else:
             await peer.expect(step.data)
     except Mismatch as mismatch:

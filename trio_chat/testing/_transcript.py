@@ -11,14 +11,14 @@ from typing import Literal, TypeAlias
 
 from ._dialogue import Speaker, shortened
 
-Kind: TypeAlias = Literal["text", "raw", "pattern", "nothing", "pause", "eof", "reset"]
+Kind: TypeAlias = Literal["text", "raw", "pattern", "nothing", "pause", "eof", "reset", "error"]
 
 NEWLINES = {"CRLF": b"\r\n", "LF": b"\n", "none": b""}
 _TURN = re.compile(r"([CS]):(?:\s+(.*))?")
 _HEADER = re.compile(r"([a-z][a-z-]+):\s*(.*)")
-_MARKER = re.compile(r"<(raw|nothing|pause|eof|reset)\b([^>]*)>(.*)", re.IGNORECASE)
+_MARKER = re.compile(r"<(raw|nothing|pause|eof|reset|error)\b([^>]*)>(.*)", re.IGNORECASE)
 _ANY = re.compile(r"<any>", re.IGNORECASE)
-_SAID_BY: dict[Kind, str] = {"nothing": "S", "pattern": "S", "pause": "C", "reset": "C"}
+_SAID_BY: dict[Kind, str] = {"nothing": "S", "pattern": "S", "error": "S", "pause": "C", "reset": "C"}
 
 
 class TranscriptError(ValueError):
@@ -32,7 +32,7 @@ class Step:
     line: int
     speaker: Speaker
     kind: Kind
-    data: bytes = b""  # what is said
+    data: bytes = b""  # what is said; what the error says of itself
     pattern: re.Pattern[bytes] | None = None  # what a line of the server's matches, with its end
     seconds: float = 0.0
 
@@ -91,6 +91,7 @@ def parse_transcript(text: str, *, newline: bytes = b"\r\n") -> Transcript:
         <pause 5>      C: so many seconds go by
         <eof>          the end of this side
         <reset>        C: the connection breaks
+        <error> text   S: the handler fails, or logs an exception as an error, and the text stands in "KeyError: 'x'"
 
     Before the first line of the dialogue there may be headers, as `newline`; others are for whoever plays it.
 
@@ -151,6 +152,8 @@ def _marked(line: int, speaker: Speaker, text: str) -> Step | None:
             return Step(line, speaker, "raw", _unescaped(rest, line) * int(argument or 1))
         case "pause" if not rest:
             return Step(line, speaker, "pause", seconds=_seconds(argument, line))
+        case "error" if not argument:
+            return Step(line, speaker, "error", rest.encode())
         case "nothing" | "eof" | "reset" if not (argument or rest):
             return Step(line, speaker, name)
     raise TranscriptError(f"line {line}: {text!r} is not understood; the text of a marker is written as <raw>")
