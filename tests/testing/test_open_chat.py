@@ -157,6 +157,16 @@ async def test_an_expected_error() -> None:
             assert str(error) == "as you wish"
 
 
+async def test_one_expected_error_after_the_other() -> None:
+    async with open_chat(Echo) as peer:
+        for _ in range(2):
+            await peer.send(b"log\n")
+            await peer.expect_error(LookupError)
+        await peer.send(b"log\nfail\n")
+        await peer.expect_error(LookupError)
+        await peer.expect_error(LookupError)
+
+
 async def test_an_answer_may_take_its_time(autojump_clock: MockClock) -> None:
     async with open_chat(Echo) as peer:
         await peer.send(b"late\n")

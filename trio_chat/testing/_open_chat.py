@@ -13,13 +13,14 @@ from trio.testing import memory_stream_pair
 
 from .. import AsyncChat, HandlerFactory
 from ._peer import Mismatch, Peer
+from ._running import RunningPeer
 from ._streams import BreakingStream
 from ._tasks import background_tasks, new_system_tasks, system_tasks
 
 #: Makes the two ends of a connection: the peer's, and the handler's.
 StreamPair: TypeAlias = Callable[[], tuple[trio.abc.HalfCloseableStream, trio.abc.HalfCloseableStream]]
 
-_peer: ContextVar[Peer] = ContextVar("trio_chat.testing peer")
+_peer: ContextVar[RunningPeer] = ContextVar("trio_chat.testing peer")
 
 
 @asynccontextmanager
@@ -55,7 +56,7 @@ async def open_chat(
         chat = handler_factory(handlers_end)
         if not isinstance(chat, AsyncChat):
             raise TypeError(f"the handler factory {handler_factory!r} returned {chat!r}, not an AsyncChat")
-        peer = Peer(chat, ours, handlers_end, patience)
+        peer = RunningPeer(chat, ours, handlers_end, patience)
         tasks = system_tasks()
         try:
             async with background_tasks() as nursery:
@@ -75,7 +76,7 @@ async def open_chat(
 
 
 @contextmanager
-def _noting_what_is_logged(peer: Peer) -> Iterator[None]:
+def _noting_what_is_logged(peer: RunningPeer) -> Iterator[None]:
     """The exceptions that the handler's tasks log as errors are noted by its peer."""
     logger, noting, token = logging.getLogger("trio_chat"), _Noting(peer), _peer.set(peer)
     logger.addHandler(noting)
@@ -87,7 +88,7 @@ def _noting_what_is_logged(peer: Peer) -> Iterator[None]:
 
 
 class _Noting(logging.Handler):
-    def __init__(self, peer: Peer) -> None:
+    def __init__(self, peer: RunningPeer) -> None:
         super().__init__(logging.ERROR)
         self._noting_peer = peer
 

@@ -7,13 +7,12 @@ nothing comes is known when all tasks are blocked.
 from __future__ import annotations
 
 import re
-from contextlib import suppress
 from typing import NoReturn, TypeVar
 
 import trio
 
 from .. import AsyncChat
-from ._dialogue import Dialogue, Event, difference, in_words, shortened
+from ._dialogue import Dialogue, Event, difference, shortened
 from ._idleness import in_time, let_time_go_by, wait_until_idle
 from ._streams import BreakingStream
 
@@ -50,22 +49,6 @@ class Peer:
         self._errors: list[Exception] = []
         self._over = trio.Event()  # the conversation
         self._news = trio.Event()  # it is over, or something has failed
-
-    async def run(self) -> None:
-        """Hold the handler's side of the conversation. What it raises is kept: see `expect_error`."""
-        try:
-            await self.chat.run()
-        except Exception as exc:
-            self.note_error(exc)
-        finally:
-            self._over.set()
-            self._news.set()
-
-    def note_error(self, error: Exception) -> None:
-        """Something has failed, and this may be the only one who is told so."""
-        self._errors.append(error)
-        self.dialogue.happened("S", f"<error> {in_words(error)}")
-        self._news.set()
 
     # ------------------------------------------------------------------ saying something
 
@@ -163,53 +146,16 @@ class Peer:
 
         Raises `Mismatch` if nothing has failed, or something else.
         """
-        await in_time(self._news.wait, self._patience)
+        until = self._until()
+        while not (self._errors or self._over.is_set()):
+            if not await in_time(self._news.wait, until - trio.current_time()):
+                break
         fitting = (error for error in self._errors if isinstance(error, kind) and re.search(match, str(error)))
         if (error := next(fitting, None)) is None:
             failed = ", ".join(map(repr, self._errors)) or "nothing"
             self.fail(f"expected {kind.__name__}" + f" with {match!r}" * bool(match) + f"; what has failed is {failed}")
         self._errors.remove(error)
         return error
-
-    # ------------------------------------------------------------------ the end
-
-    async def finish(self) -> None:
-        """See that nothing is left: no output that was not expected, no failure, no task. Our side is ended."""
-        await self._take_what_has_come()
-        self._check_nothing_is_unread()
-        await self._end_our_side()
-        if not await in_time(self._over.wait, self._patience, moves_clock=True):
-            self.fail("the handler still runs, although the peer has ended its side")
-        while await self._receive(self._until()):
-            pass
-        self._check_nothing_is_unread()
-        if len(self._errors) > 1:
-            raise ExceptionGroup("several things failed", self._errors)
-        if self._errors:
-            raise self._errors[0]
-
-    def tell_errors(self, failure: Exception) -> None:
-        """Something else has failed: what the handler has raised, and nobody was told of, is not to be lost."""
-        known = _chain_of(failure)
-        for error in self._errors:
-            if error not in known:
-                failure.add_note(f"the handler has failed, too, with {error!r}")
-                if failure.__cause__ is None:
-                    failure.__cause__ = error
-
-    def _check_nothing_is_unread(self) -> None:
-        if self._unread:
-            self.fail(
-                f"the handler has sent more than was expected: {shortened(repr(bytes(self._unread)))}", *self._errors
-            )
-
-    async def _end_our_side(self) -> None:
-        if self._ended:
-            return
-        if not self._end:
-            self.dialogue.happened("C", "<eof>")  # that is what a handler ends for, which has not ended before
-        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-            await self.stream.send_eof()
 
     # ------------------------------------------------------------------ receiving
 
@@ -269,12 +215,3 @@ class Peer:
         shown = "\n".join(f"    {line}" for line in self.dialogue.last_lines()) or "    (nothing was said)"
         cause = (*self._errors, *causes, None)[0]
         raise Mismatch(f"{message}\n  the dialogue:\n{shown}") from cause
-
-
-def _chain_of(exc: BaseException | None) -> list[BaseException]:
-    """An exception, and what has led to it."""
-    chain: list[BaseException] = []
-    while exc is not None and exc not in chain:
-        chain.append(exc)
-        exc = exc.__cause__ or exc.__context__
-    return chain
