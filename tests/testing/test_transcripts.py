@@ -11,7 +11,7 @@ from hypothesis import given, settings, strategies as st
 from trio.testing import MockClock
 
 from trio_chat import AsyncChat
-from trio_chat.testing import Dialogue, Mismatch, TranscriptError, open_chat, parse_transcript, run_transcript
+from trio_chat.testing import Dialogue, Mismatch, TranscriptError, Turn, open_chat, parse_transcript, run_transcript
 
 
 class Lines(AsyncChat):
@@ -59,6 +59,17 @@ async def test_a_dialogue() -> None:
     )
 
 
+async def test_any_stands_for_any_text_and_nothing_else_does() -> None:
+    await run_transcript(Lines, "C: <raw> 2+2\\n(four)\\r\\n\nS: 2+2<any>(<any>)")
+    with pytest.raises(Mismatch):
+        await run_transcript(Lines, "C: axb\nS: a.b<any>")
+
+
+def test_markers_may_be_in_capitals() -> None:
+    transcript = parse_transcript("C: <RAW> x\nC: <Pause 0>\nS: <ANY>\nS: <Nothing>\nC: <RESET>\nS: <EOF>")
+    assert [step.kind for step in transcript.steps] == ["raw", "pause", "pattern", "nothing", "reset", "eof"]
+
+
 async def test_a_limit_is_written_as_a_number() -> None:
     await run_transcript(Lines, "C: <raw 3> \\x61b\nC:\nS: ababab\nC: <raw 1000> x\nC:\nS: <raw 1000> x\nS:")
 
@@ -93,10 +104,11 @@ async def test_the_client_ends_it(marker: str) -> None:
         ("C: one\nS: two <any>\n", 2, r"what has come is b'one\r\n'"),
         ("C: one\nS: <eof>\n", 2, "expected the end of the connection"),
         ("C: one\nS: <nothing>\n", 2, "expected nothing"),
-        ("C: quit\nS: <eof>\nC: <pause 1>\nC: more\nS: more", 4, "the handler has closed the connection"),
+        ("C: quit\nS: <eof>\nC: <pause 1>\nC: more\nC: and more", 4, "the handler has closed the connection"),
         ("C: quit\n\n# now\nS: <any>\n", 4, "what has come is <eof>"),
         ("C: one\nS: <error>\nS: one\n", 2, "what has failed is nothing"),
         ("C: fail\nS: <error> KeyError\nS: <eof>\n", 2, "what has failed is LookupError: as you wish"),
+        ("C: a\x0cb\u2028c\nS: a\x0cb\u2028c\nC: one\nS: two", 4, r"expected  b'two\r\n'"),
     ],
 )
 async def test_a_failure_points_at_the_line(text: str, line: int, words: str, autojump_clock: MockClock) -> None:
@@ -104,7 +116,7 @@ async def test_a_failure_points_at_the_line(text: str, line: int, words: str, au
         await run_transcript(Lines, text)
     told = str(caught.value)
     assert told.startswith(f"in line {line} of the transcript:\n")
-    assert f">{line:5}  {text.splitlines()[line - 1]}\n" in told
+    assert f"\n>{line:5}  {text.split(chr(10))[line - 1]}\n" in told
     assert words in told
 
 
@@ -124,6 +136,47 @@ async def test_a_recorded_failure_can_be_played() -> None:
         await peer.expect_error(LookupError)
     assert "S: <error> LookupError: as you wish" in str(peer.dialogue).splitlines()
     await run_transcript(Lines, str(peer.dialogue))
+def test_a_line_is_shown_with_three_on_either_side() -> None:
+    transcript = parse_transcript("\n".join(f"C: {number}" for number in range(1, 10)))
+    assert transcript.around(5).splitlines() == [
+        "     2  C: 2",
+        "     3  C: 3",
+        "     4  C: 4",
+        ">    5  C: 5",
+        "     6  C: 6",
+        "     7  C: 7",
+        "     8  C: 8",
+    ]
+    assert transcript.around(1).startswith(">    1  C: 1\n")
+    assert transcript.around(9).endswith("\n>    9  C: 9")
+
+
+@pytest.mark.parametrize("then", ["S: <any>", "C: more"])
+async def test_a_failure_of_the_handler_is_the_cause_of_what_does_not_go_on(
+    then: str, autojump_clock: MockClock
+) -> None:
+    with pytest.raises(Mismatch) as caught:
+        await run_transcript(Lines, f"C: fail\nC: <pause 1>\n{then}")
+    assert isinstance(caught.value.__cause__, LookupError)
+
+
+async def test_patience_is_for_each_line_and_five_seconds_unless_it_is_said(autojump_clock: MockClock) -> None:
+    with pytest.raises(Mismatch, match="within 5 seconds"):
+        await run_transcript(Lines, "S: hello")
+    assert trio.current_time() == 5
+    with pytest.raises(Mismatch, match="within 2 seconds"):
+        await run_transcript(Lines, "S: hello", patience=2)
+    assert trio.current_time() == 7
+
+
+async def test_lines_of_one_are_said_in_one_breath() -> None:
+    class Counting(AsyncChat):
+        terminator = None
+
+        def collect_incoming_data(self, data: bytes) -> None:
+            self.push(b"%d\r\n" % data.count(b"\n"))
+
+    await run_transcript(Counting, "C: a line\n" * 20 + "S: 20\n# again\n" + "C: <raw> \\n\n" * 20 + "S: 20")
 
 
 async def test_what_is_left_at_the_end_fails() -> None:
@@ -162,6 +215,9 @@ async def test_other_line_ends() -> None:
         ("C: <pause soon>", "got 'soon'"),
         ("C: <pause -1>", "got '-1'"),
         ("C: <pause inf>", "got 'inf'"),
+        ("C: <pause nan>", "got 'nan'"),
+        ("C: <pause 1> and more", "line 1: '<pause 1> and more' is not understood"),
+        ("S: <eof 1>", "line 1: '<eof 1>' is not understood"),
         ("C: <nothing>", "line 1: that is not for C: to say"),
         ("C: <error>", "line 1: that is not for C: to say"),
         ("S: <error KeyError>", "line 1: '<error KeyError>' is not understood"),
@@ -249,6 +305,39 @@ def test_a_long_dialogue_is_cut() -> None:
     dialogue.said("C", b"".join(b"line %d\r\n" % number for number in range(1000)))
     first, *_, last = dialogue.last_lines()
     assert (first, last) == ("(940 lines before)", "C: line 999")
+
+
+def test_a_dialogue_of_sixty_lines_is_shown_whole() -> None:
+    dialogue = Dialogue()
+    dialogue.said("C", b"a line\r\n" * 60)
+    assert dialogue.last_lines() == ["C: a line"] * 60
+
+
+def test_a_line_of_five_hundred_characters_is_shown_whole() -> None:
+    dialogue = Dialogue()
+    dialogue.said("C", b"x" * 497 + b"\r\n" + b"x" * 498 + b"\r\n")
+    assert dialogue.last_lines() == [f"C: {'x' * 497}", f"C: {'x' * 247}… (1 characters) …{'x' * 250}"]
+
+
+def test_what_cannot_be_seen_is_shown_in_escapes() -> None:
+    dialogue = Dialogue()
+    dialogue.said("S", b"a\nb\r\n\x1b[31mred\r\n")
+    assert str(dialogue) == "S: <raw> a\\nb\\r\\n\nS: <raw> \\x1b[31mred\\r\\n"
+
+
+@pytest.mark.parametrize("marker", ["<any>", "<Eof>", "<NOTHING>", "<pause 1>", "<raw> x", "<reset>"])
+def test_what_would_be_a_marker_is_shown_in_escapes(marker: str) -> None:
+    dialogue = Dialogue()
+    dialogue.said("S", f"a {marker}\r\n".encode())
+    assert str(dialogue) == f"S: <raw> a {marker}\\r\\n"
+
+
+def test_a_turn_is_bytes_or_an_event() -> None:
+    dialogue = Dialogue()
+    dialogue.happened("C", "<pause 1>")
+    dialogue.said("C", b"one")
+    dialogue.said("C", b" two")
+    assert dialogue.turns == [Turn("C", event="<pause 1>"), Turn("C", bytearray(b"one two"))]
 
 
 async def test_long_lines_are_cut_where_a_failure_is_told() -> None:
