@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -15,9 +16,9 @@ import trio.testing
 from trio.testing import MockClock
 
 from trio_chat import AsyncChat
-from trio_chat.testing import Mismatch, Peer, open_chat
+from trio_chat.testing import BreakingStream, Mismatch, Peer, ShortPiecesStream, StreamPair, WrappedStream, open_chat
 
-Script = Callable[[Peer], Awaitable[None]]
+Script = Callable[[Peer], Awaitable[object]]
 
 
 class Echo(AsyncChat):
@@ -33,10 +34,7 @@ class Echo(AsyncChat):
             case b"fail":
                 raise LookupError("as you wish")
             case b"log":
-                try:
-                    raise LookupError("as you wish")
-                except LookupError:
-                    logging.getLogger("trio_chat.something").exception("it failed")
+                log_a_failure()
             case b"late":
                 return self.late()
             case b"thread":
@@ -53,6 +51,13 @@ class Echo(AsyncChat):
         self.push(await trio.to_thread.run_sync(lambda: b"thread\n"))
 
 
+def log_a_failure(logger: str = "trio_chat.something", level: int = logging.ERROR) -> None:
+    try:
+        raise LookupError("as you wish")
+    except LookupError:
+        logging.getLogger(logger).log(level, "it failed", exc_info=True)
+
+
 async def converse(script: Script, factory: Any = Echo, **options: Any) -> Peer:
     async with open_chat(factory, **options) as peer:
         await script(peer)
@@ -64,6 +69,20 @@ async def mismatch(script: Script, factory: Any = Echo, **options: Any) -> Misma
     with pytest.raises(Mismatch) as caught:
         await converse(script, factory, **options)
     return caught.value
+
+
+async def do_nothing(peer: Peer) -> None:
+    pass
+
+
+def around_ours(kind: Callable[..., Any], **options: Any) -> StreamPair:
+    """Memory streams, of which the peer's has something around it."""
+
+    def make() -> tuple[Any, Any]:
+        ours, theirs = trio.testing.memory_stream_pair()
+        return kind(ours, **options), theirs
+
+    return make
 
 
 # ---------------------------------------------------------------------- what goes well
@@ -139,6 +158,33 @@ async def test_the_peer_breaks_the_connection() -> None:
     assert "peer is gone" in peer.chat.told
 
 
+async def test_what_comes_in_short_pieces_is_heard_as_if_it_came_whole() -> None:
+    async with open_chat(Echo, streams=around_ours(ShortPiecesStream, receive_bytes=1)) as peer:
+        await peer.send(b"one\ntwo--\n--three--\n")
+        await peer.expect(b"one\n")
+        assert await peer.expect_until(b"--\n") == b"two--\n"
+        assert await peer.expect_until(b"--\n") == b"--three--\n"
+
+
+async def test_after_a_break_the_end_that_came_before_is_still_the_end() -> None:
+    async with open_chat(Echo) as peer:
+        await peer.send(b"quit\n")
+        await peer.expect_eof()
+        await peer.break_connection()
+        await peer.expect_eof()
+
+
+@pytest.mark.parametrize("close", [False, True])
+async def test_the_block_may_have_done_with_the_peers_stream(*, close: bool) -> None:
+    async with open_chat(Echo, streams=around_ours(BreakingStream)) as peer:
+        await peer.send(b"quit\n")
+        await peer.expect_eof()
+        assert isinstance(peer.stream, BreakingStream)
+        peer.stream.break_now()
+        if close:
+            await peer.stream.aclose()
+
+
 @pytest.mark.parametrize(("first", "second"), [(b"one\n", b"two\n"), (b"one\ntwo\n", b"three\n")])
 async def test_what_is_unread_when_the_connection_breaks_is_lost_however_it_came(first: bytes, second: bytes) -> None:
     async with open_chat(Echo) as peer:
@@ -153,7 +199,7 @@ async def test_an_expected_error() -> None:
     for line in (b"fail\n", b"log\n"):
         async with open_chat(Echo) as peer:
             await peer.send(line)
-            error = await peer.expect_error(LookupError, match="as .* wish")
+            error = await peer.expect_error(LookupError, match="you w.sh")
             assert str(error) == "as you wish"
 
 
@@ -165,6 +211,23 @@ async def test_one_expected_error_after_the_other() -> None:
         await peer.send(b"log\nfail\n")
         await peer.expect_error(LookupError)
         await peer.expect_error(LookupError)
+@pytest.mark.parametrize(("kind", "match"), [(ValueError, ""), (LookupError, "as I wish")])
+async def test_an_error_of_another_kind_or_with_other_words(kind: type[Exception], match: str) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.send(b"fail\n")
+        await peer.expect_error(kind, match)
+
+    told = await mismatch(script)
+    assert "what has failed is LookupError('as you wish')" in str(told)
+
+
+async def test_an_error_is_not_waited_for_when_all_is_over(autojump_clock: MockClock) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.send(b"quit\n")
+        await peer.expect_error(LookupError)
+
+    assert "what has failed is nothing" in str(await mismatch(script))
+    assert trio.current_time() == 0
 
 
 async def test_an_answer_may_take_its_time(autojump_clock: MockClock) -> None:
@@ -185,6 +248,44 @@ async def test_a_clock_that_stands_still_is_moved(mock_clock: MockClock) -> None
         await peer.expect(b"late\n")
     assert trio.current_time() == 3
     assert "\n".join(peer.dialogue.lines()) == "C: late\nC: <pause 2.5>\nC: <pause 0.5>\nS: late\nC: <eof>\nS: <eof>"
+
+
+async def test_a_clock_that_stands_still_is_moved_until_the_handler_has_ended(mock_clock: MockClock) -> None:
+    class Slow(Echo):
+        async def handle_close(self) -> None:
+            await trio.sleep(1)
+            await trio.sleep(2)
+
+    await converse(do_nothing, Slow)
+    assert trio.current_time() == 3
+
+
+async def test_time_goes_by_when_all_are_asleep_and_until_they_are_again(mock_clock: MockClock) -> None:
+    class Slow(Echo):
+        awake = False
+
+        async def late(self) -> None:
+            await self.some_steps()
+            await trio.sleep(3)
+            await self.some_steps()
+            self.awake = True
+
+        async def some_steps(self) -> None:
+            for _ in range(20):
+                await trio.lowlevel.checkpoint()
+
+    async with open_chat(Slow) as peer:
+        await peer.send(b"late\n")
+        await peer.pause(3)
+        assert isinstance(peer.chat, Slow)
+        assert peer.chat.awake
+
+
+async def test_a_clock_with_a_rate_does_not_stand_still(mock_clock: MockClock) -> None:
+    mock_clock.rate = 1000
+    async with open_chat(Echo, patience=math.inf) as peer:
+        await peer.send(b"late\n")
+        await peer.expect(b"late\n")
 
 
 async def test_threads_are_waited_for_on_a_clock_that_stands_still(mock_clock: MockClock) -> None:
@@ -215,6 +316,17 @@ async def test_another_answer_shows_the_difference_and_the_dialogue() -> None:
     ]
 
 
+async def test_an_answer_that_cannot_become_the_right_one_is_not_waited_for(autojump_clock: MockClock) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.send(b"two\n")
+        await peer.expect(b"one\n")
+
+    for streams in (trio.testing.memory_stream_pair, around_ours(ShortPiecesStream, receive_bytes=1)):
+        told = await mismatch(script, streams=streams)
+        assert r"what has come is b'two\n'" in str(told)  # all of it, although its first byte is wrong
+    assert trio.current_time() == 0
+
+
 async def test_a_long_difference_is_cut(autojump_clock: MockClock) -> None:
     async def script(peer: Peer) -> None:
         await peer.send(b"x" * 300 + b"\n")
@@ -224,6 +336,15 @@ async def test_a_long_difference_is_cut(autojump_clock: MockClock) -> None:
     assert expected == f"expected  …b'{'x' * 40}{'y' * 60}'…"
     assert pointer.index("^") == expected.index("y")
     assert received.startswith("received  …b'xxx")
+
+
+@pytest.mark.parametrize(("size", "dots"), [(60, ""), (61, "…")])
+async def test_a_difference_shows_where_it_was_cut(size: int, dots: str) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.send(b"x\n")
+        await peer.expect(b"y" * size)
+
+    assert f"expected  b'{'y' * 60}'{dots}\nreceived  b'x\\n'\n" in str(await mismatch(script))
 
 
 @pytest.mark.parametrize(
@@ -241,8 +362,12 @@ async def test_nothing_comes(autojump_clock: MockClock, script: Script, words: s
 
 
 async def test_nothing_comes_while_a_clock_stands_still(mock_clock: MockClock) -> None:
-    told = await mismatch(lambda peer: peer.expect(b"anything"))
-    assert "nothing has come" in str(told)
+    async def script(peer: Peer) -> None:
+        await peer.send(b"late\n")
+        await peer.expect(b"late\n")
+
+    assert "nothing has come" in str(await mismatch(script))
+    assert trio.current_time() == 0
 
 
 @pytest.mark.parametrize(
@@ -252,6 +377,7 @@ async def test_nothing_comes_while_a_clock_stands_still(mock_clock: MockClock) -
         (b"quit\n", lambda peer: peer.expect_nothing(), "expected nothing; what has come is <eof>"),
         (b"one\n", lambda peer: peer.expect_eof(), r"expected the end of the connection; what has come is b'one\n'"),
         (b"one\nquit\n", lambda peer: peer.expect(b"one\ntwo\n"), r"what has come is b'one\n', and <eof>"),
+        (b"one\nquit\n", lambda peer: peer.expect(b"one\ntwo\n"), "^ byte 4"),
         (b"quit\n", lambda peer: peer.expect_until(b"\n"), "what has come is <eof>"),
     ],
 )
@@ -261,6 +387,75 @@ async def test_something_else_comes(line: bytes, script: Script, words: str) -> 
         await script(peer)
 
     assert words in str(await mismatch(say_and_expect))
+
+
+@pytest.mark.parametrize("whose", ["peer", "handler"])
+async def test_a_reset_is_not_the_end_of_the_connection(whose: str) -> None:
+    async def script(peer: Peer) -> None:
+        if whose == "peer":
+            await peer.break_connection()
+        await peer.expect_eof()
+
+    told = await mismatch(script, streams=around_ours(BreakingStream, receive_after=None if whose == "peer" else 0))
+    assert "expected the end of the connection; what has come is <reset>" in str(told)
+
+
+async def test_what_was_not_expected_is_still_there_afterwards() -> None:
+    async with open_chat(Echo) as peer:
+        await peer.send(b"one\nquit\n")
+        for expectation in (peer.expect_nothing, peer.expect_eof):
+            with pytest.raises(Mismatch):
+                await expectation()
+        await peer.expect(b"one\n")
+        await peer.expect_eof()
+
+
+async def test_nothing_comes_only_when_no_thread_works_on_it() -> None:
+    class Slow(Echo):
+        async def by_thread(self) -> None:
+            await trio.to_thread.run_sync(time.sleep, 0.01)
+            self.push(b"thread\n")
+
+    async def script(peer: Peer) -> None:
+        await peer.send(b"thread\n")
+        await peer.expect_nothing()
+
+    assert r"what has come is b'thread\n'" in str(await mismatch(script, Slow))
+
+
+async def test_who_is_busy_with_a_thread_is_not_sent_anything_twice(autojump_clock: MockClock) -> None:
+    go_on = threading.Event()
+
+    class Busy(Echo):
+        async def by_thread(self) -> None:
+            await trio.to_thread.run_sync(go_on.wait)
+
+    async def script(peer: Peer) -> None:
+        await peer.send(b"thread\n")
+        try:
+            await peer.send(b"one\n")
+        finally:
+            go_on.set()
+
+    told = await mismatch(script, Busy, streams=trio.testing.lockstep_stream_pair)
+    assert "does not receive what is sent" in str(told)
+
+
+async def test_what_the_handler_has_said_is_shown_to_who_speaks_to_nobody() -> None:
+    class Rude(Echo):
+        linger_timeout = 0
+
+        def handle_connect(self) -> None:
+            self.push(b"bye\n")
+            self.close_when_done()
+
+    async def script(peer: Peer) -> None:
+        await trio.testing.wait_all_tasks_blocked()
+        await peer.send(b"hello\n")
+
+    told = str(await mismatch(script, Rude))
+    assert told.startswith("the handler has closed the connection")
+    assert told.endswith("    C: hello\n    S: bye\n    S: <eof>")
 
 
 async def test_nobody_listens(autojump_clock: MockClock) -> None:
@@ -292,6 +487,7 @@ async def test_a_failure_of_the_handler_is_the_cause_of_what_does_not_come() -> 
 
     told = await mismatch(script)
     assert isinstance(told.__cause__, LookupError)
+    assert not hasattr(told, "__notes__")
 
 
 async def test_there_is_nothing_to_expect_in_no_bytes() -> None:
@@ -317,9 +513,6 @@ async def test_output_that_nobody_expected() -> None:
 
     assert r"sent more than was expected: b'two\n'" in str(await mismatch(leave_an_answer))
 
-    async def do_nothing(peer: Peer) -> None:
-        pass
-
     assert r"sent more than was expected: b'bye\n'" in str(await mismatch(do_nothing, Talkative))
 
 
@@ -335,6 +528,25 @@ async def test_what_fails_elsewhere_is_not_this_handlers_failure() -> None:
         await peer.expect_error(LookupError)
         await other.send(b"one\n")
         await other.expect(b"one\n")
+        log_a_failure("another_library")
+
+
+async def test_what_is_logged_as_less_than_an_error_is_none() -> None:
+    async with open_chat(Echo):
+        log_a_failure(level=logging.WARNING)
+
+
+async def test_after_an_inner_conversation_the_outer_one_is_told_again() -> None:
+    async with open_chat(Echo) as peer:
+        await converse(do_nothing)
+        log_a_failure()
+        await peer.expect_error(LookupError)
+
+
+async def test_nothing_is_left_at_the_logger() -> None:
+    before = logging.getLogger("trio_chat").handlers[:]
+    await converse(do_nothing)
+    assert logging.getLogger("trio_chat").handlers == before
 
 
 async def test_a_handler_that_goes_on(autojump_clock: MockClock) -> None:
@@ -360,13 +572,22 @@ async def test_a_handler_that_leaks_a_task() -> None:
         def handle_connect(self) -> None:
             trio.lowlevel.spawn_system_task(leak, name="the leak")
 
-    async def do_nothing(peer: Peer) -> None:
-        pass
-
     try:
         assert "has started tasks that still run: the leak" in str(await mismatch(do_nothing, Leaking))
     finally:
         cancel.cancel()
+
+
+async def test_a_task_that_comes_to_its_end_is_no_leak() -> None:
+    async def take_some_steps() -> None:
+        for _ in range(20):
+            await trio.lowlevel.checkpoint()
+
+    class Tidying(Echo):
+        def handle_close(self) -> None:
+            trio.lowlevel.spawn_system_task(take_some_steps)
+
+    await converse(do_nothing, Tidying)
 
 
 async def test_the_blocks_own_exception_comes_out_as_itself() -> None:
@@ -380,9 +601,6 @@ async def test_the_blocks_own_exception_comes_out_as_itself() -> None:
 async def test_a_factory_that_fails_comes_out_as_itself() -> None:
     def fail(stream: trio.abc.Stream) -> AsyncChat:
         raise ZeroDivisionError
-
-    async def do_nothing(peer: Peer) -> None:
-        pass
 
     with pytest.raises(ZeroDivisionError):
         await converse(do_nothing, fail)
@@ -434,6 +652,32 @@ async def test_a_handler_that_swallows_every_cancellation_is_named(caplog: pytes
     assert record.exc_info[0] is ZeroDivisionError
 
 
+async def test_a_failure_with_a_cause_of_its_own_keeps_it() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.send(b"fail\n")
+        await trio.testing.wait_all_tasks_blocked()
+        raise ZeroDivisionError from OSError()
+
+    with pytest.raises(ZeroDivisionError) as caught:
+        await converse(script)
+    assert isinstance(caught.value.__cause__, OSError)
+    assert caught.value.__notes__ == ["the handler had failed before, with LookupError('as you wish')"]
+
+
+async def test_a_failure_that_came_of_the_handlers_tells_of_it_once() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.send(b"fail\n")
+        try:
+            await peer.expect_eof()
+            await peer.expect(b"anything")
+        except Mismatch:
+            raise ZeroDivisionError  # noqa: B904
+
+    with pytest.raises(ZeroDivisionError) as caught:
+        await converse(script)
+    assert not hasattr(caught.value, "__notes__")
+
+
 async def test_several_failures_come_out_together() -> None:
     class Twice(Echo):
         def handle_close(self) -> None:
@@ -444,12 +688,17 @@ async def test_several_failures_come_out_together() -> None:
     assert sorted(map(repr, caught.value.exceptions)) == ["LookupError('as you wish')", "ZeroDivisionError()"]
 
 
-async def test_an_error_that_is_logged_is_told_at_once(mock_clock: MockClock) -> None:
-    async with open_chat(Echo, patience=math.inf) as peer:
+async def test_an_error_that_is_logged_is_told_at_once(autojump_clock: MockClock) -> None:
+    async with open_chat(Echo) as peer:
         await peer.send(b"log\n")
         await peer.expect_error(LookupError)
         await peer.send(b"one\n")
         await peer.expect(b"one\n")
+    assert trio.current_time() == 0
+
+
+async def test_patience_may_have_no_end(mock_clock: MockClock) -> None:
+    await converse(do_nothing, patience=math.inf)
 
 
 class Ticking(AsyncChat):
@@ -501,9 +750,6 @@ async def test_threads_are_waited_for_on_a_clock_that_jumps(autojump_clock: Mock
 
 
 async def test_what_is_no_handler_and_what_are_no_bytes() -> None:
-    async def do_nothing(peer: Peer) -> None:
-        pass
-
     with pytest.raises(TypeError, match="returned None, not an AsyncChat"):
         await converse(do_nothing, lambda stream: None)
     async with open_chat(Echo) as peer:
@@ -521,9 +767,22 @@ async def test_long_dialogues_take_time_in_proportion() -> None:
         assert len(peer.dialogue.turns) == 2
 
 
-async def test_a_block_that_is_cancelled() -> None:
-    with trio.CancelScope() as scope:
-        async with open_chat(Echo) as peer:
-            scope.cancel()
-            await peer.expect(b"anything")
-    assert scope.cancelled_caught
+async def test_however_it_ends_both_streams_are_closed() -> None:
+    async def be_cancelled(peer: Peer) -> None:
+        scope.cancel()
+        await peer.expect(b"anything")
+
+    def fail(stream: trio.abc.Stream) -> AsyncChat:
+        raise ZeroDivisionError
+
+    class Careless(Echo):
+        async def run(self) -> None:
+            await trio.sleep_forever()
+
+    for script, factory in ((do_nothing, Echo), (be_cancelled, Careless), (do_nothing, fail)):
+        ours, theirs = map(WrappedStream, trio.testing.memory_stream_pair())
+        with trio.CancelScope() as scope, suppress(ZeroDivisionError):
+            await converse(script, factory, streams=lambda ends=(ours, theirs): ends)
+        assert ours.closed
+        assert theirs.closed
+        assert scope.cancelled_caught == (script is be_cancelled)
