@@ -163,9 +163,9 @@ class Peer:
         return trio.current_time() + self._patience
 
     async def _receive(self, until: float) -> bool:
-        """Wait for more. False if that is in vain."""
+        """Wait for more, or for the end. False if that is in vain."""
         left = max(until - trio.current_time(), 0.0)
-        return not self._end and await in_time(self._receive_some, left) and not self._end
+        return not self._end and await in_time(self._receive_some, left)
 
     async def _receive_some(self) -> None:
         try:

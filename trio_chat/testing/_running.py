@@ -51,9 +51,7 @@ class RunningPeer(Peer):
 
     def _check_nothing_is_unread(self) -> None:
         if self._unread:
-            self.fail(
-                f"the handler has sent more than was expected: {shortened(repr(bytes(self._unread)))}", *self._errors
-            )
+            self.fail(f"the handler has sent more than was expected: {shortened(repr(bytes(self._unread)))}")
 
     async def _end_our_side(self) -> None:
         if self._ended:

@@ -121,7 +121,7 @@ async def _converse(
 
     async with background_tasks() as nursery:
         nursery.start_soon(converse)
-        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+        with suppress(trio.BrokenResourceError):
             # If the handler has closed, what would come later concerns nobody.
             asks = True
             for piece in [*pieces, b""]:
@@ -148,8 +148,7 @@ class AskingStream(WrappedStream):
 
     def forget(self) -> None:
         """What was asked for is about to come: from now on, `asked` waits for the next time."""
-        if not self.closed:
-            self._asked = trio.Event()
+        self._asked = trio.Event()
 
     async def aclose(self) -> None:
         self._asked.set()  # nobody has to wait for that any more
