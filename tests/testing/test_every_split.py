@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 import re
+from contextlib import suppress
+from itertools import combinations
 from typing import Any
 
 import pytest
 import trio
-from hypothesis import find, given, settings
+from hypothesis import find, given, settings, strategies as st
 from trio.testing import MockClock
 
 from trio_chat import AsyncChat
@@ -75,7 +77,8 @@ async def test_a_right_handler() -> None:
     assert await assert_same_under_every_split(Right, b"a\r\n") == 4
     assert await assert_same_under_every_split(Right, b"x") == 1
     assert await assert_same_under_every_split(Right, b"") == 1
-    assert await assert_same_under_every_split(Right, INPUT, most=10) == 10
+    for most in (1, 2, 10):
+        assert await assert_same_under_every_split(Right, INPUT, most=most) == most
 
 
 async def test_held_back_bytes_that_are_lost() -> None:
@@ -94,6 +97,17 @@ async def test_a_difference_that_needs_two_cuts_has_two() -> None:
     told = await difference(CountsItsChunks, b"abcdefgh\r\n")
     assert len(told.splitlines()[1].split(" | ")) == 3
     assert "from run() comes OverflowError('too many pieces'), and None if the input comes whole" in told
+
+
+async def test_an_exception_counts_with_its_words() -> None:
+    class Quoting(AsyncChat):
+        terminator = None
+
+        def collect_incoming_data(self, data: bytes) -> None:
+            raise LookupError(data)
+
+    told = await difference(Quoting, b"ab")
+    assert told.endswith("from run() comes LookupError(b'a'), and LookupError(b'ab') if the input comes whole")
 
 
 async def test_callbacks_count_as_output_does() -> None:
@@ -198,6 +212,44 @@ def test_the_ways_to_cut() -> None:
     assert cut(b"abcd", (1, 3)) == [b"a", b"bc", b"d"]
 
 
+@pytest.mark.parametrize("length", range(1, 8))
+def test_ways_of_each_kind_come_as_long_as_there_may_be_more(length: int) -> None:
+    places = range(1, length)
+    in_turn = dict.fromkeys([tuple(places), *combinations(places, 1), *combinations(places, 2)] if places else [])
+    for most in range(1, 100):
+        ways = list(ways_to_cut(length, most, random.Random(0)))
+        assert len(ways) < most
+        if len(in_turn) < most:
+            assert ways[: len(in_turn)] == list(in_turn)
+
+
+def test_if_not_all_pairs_can_be_tried_there_is_room_for_more_than_pairs() -> None:
+    ways = list(ways_to_cut(100, 500, random.Random(0)))
+    assert len([way for way in ways if len(way) == 2]) == (499 - 100) // 2
+    assert len([way for way in ways if 3 <= len(way) < 99]) > 100
+
+
+def test_a_short_input_is_not_cut_at_random_over_and_over() -> None:
+    assert len(list(ways_to_cut(4, 1000, random.Random(0)))) == 1 + 3 + 3 + 2**3
+
+
+async def test_what_is_chosen_at_random_is_chosen_by_the_seed() -> None:
+    async def pieces(seed: int) -> list[bytes]:
+        received: list[bytes] = []
+
+        class Noting(AsyncChat):
+            terminator = None
+
+            def collect_incoming_data(self, data: bytes) -> None:
+                received.append(data)
+
+        with suppress(AssertionError):
+            await assert_same_under_every_split(Noting, bytes(range(100)), most=10, seed=seed)
+        return received
+
+    assert await pieces(1) == await pieces(1) != await pieces(2)
+
+
 @given(chunkings(b"a\r\nb\r\n"))
 @settings(deadline=None)
 def test_chunkings_for_hypothesis(chunks: list[bytes]) -> None:
@@ -212,6 +264,16 @@ def test_chunkings_shrink_to_few_pieces() -> None:
         b"def",
     ]
     assert find(chunkings(b""), lambda chunks: True) == []
+
+
+def test_chunkings_may_be_cut_anywhere() -> None:
+    for chunks in ([b"a", b"bc"], [b"ab", b"c"], [b"a", b"b", b"c"]):
+        assert find(chunkings(b"abc"), chunks.__eq__) == chunks
+    assert find(chunkings(b"ab"), lambda chunks: len(chunks) == 2) == [b"a", b"b"]
+
+
+def test_chunkings_of_what_another_strategy_gives() -> None:
+    assert find(chunkings(st.binary(min_size=2)), lambda chunks: len(chunks) == 2) == [b"\0", b"\0"]
 
 
 async def test_a_recording_handler() -> None:
@@ -239,6 +301,27 @@ async def test_a_recording_handler() -> None:
     assert chat.names == ["connect", "data", "found", "data", "eof", "close"]
 
 
+async def test_a_recording_handler_notes_each_callback_before_it_does_what_it_does(autojump_clock: MockClock) -> None:
+    class Failing(RecordingChat):
+        terminator = b"\n"
+        max_frame_bytes = 3
+        on_oversize = "skip"
+        idle_timeout = 5
+
+        def found_terminator(self) -> None:
+            raise LookupError
+
+        def handle_error(self, exc: Exception) -> None:
+            pass
+
+    client, server = trio.testing.memory_stream_pair()
+    chat = Failing(server)
+    await client.send_all(b"one\nthree\n")
+    await chat.run()
+    assert chat.names == ["connect", "data", "found", "error", "data", "oversize", "timeout", "close"]
+    assert [call.argument for call in chat.calls if call.name == "timeout"] == ["idle"]
+
+
 class TakesChunksForLines(AsyncChat):
     """And takes its time before it reads: all is there by then."""
 
@@ -255,6 +338,59 @@ class TakesChunksForLines(AsyncChat):
 
 async def test_a_handler_that_waits_is_given_its_pieces_one_by_one(autojump_clock: MockClock) -> None:
     assert "does not do the same" in await difference(TakesChunksForLines)
+
+
+class RunsByItself(AsyncChat):
+    """Leaves its stream open, and fails with the third chunk."""
+
+    async def run(self) -> None:
+        count = 0
+        while await self.stream.receive_some():
+            count += 1
+            if count == 3:
+                raise OverflowError("too many chunks")
+            await trio.sleep(1)
+
+
+async def test_a_piece_comes_when_it_is_asked_for(autojump_clock: MockClock) -> None:
+    assert await assert_same_under_every_split(RunsByItself, b"ab") == 2
+    told = await difference(RunsByItself, b"abc")
+    assert "split as\n  a | b | c\nfrom run() comes OverflowError('too many chunks')" in told
+
+
+async def test_who_does_not_ask_in_time_is_given_the_rest_at_once(autojump_clock: MockClock) -> None:
+    class Late(TakesChunksForLines):
+        async def handle_connect(self) -> None:
+            await trio.sleep(7)
+
+    assert await assert_same_under_every_split(Late, INPUT, most=10, patience=5) == 10
+
+
+async def test_a_piece_comes_when_nothing_more_happens() -> None:
+    class Busy(AsyncChat):
+        terminator = None
+        busy = False
+
+        def collect_incoming_data(self, data: bytes) -> None:
+            assert not self.busy
+            self.busy = True
+            self.nursery.start_soon(self.work)
+
+        async def work(self) -> None:
+            for _ in range(20):
+                await trio.lowlevel.checkpoint()
+            self.busy = False
+
+    assert await assert_same_under_every_split(Busy, b"abc") == 4
+
+
+async def test_a_clock_that_stands_still_is_moved_until_the_handler_has_ended(mock_clock: MockClock) -> None:
+    class Slow(Right):
+        async def handle_close(self) -> None:
+            await trio.sleep(3)
+
+    assert await assert_same_under_every_split(Slow, b"a") == 1
+    assert trio.current_time() == 2 * 3
 
 
 async def test_on_a_clock_that_stands_still(mock_clock: MockClock) -> None:
