@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import Any
 
 import pytest
 import trio
@@ -71,6 +73,18 @@ async def test_they_are_half_closeable_if_the_stream_inside_is(make: Make) -> No
     assert not isinstance(plain, trio.abc.HalfCloseableStream)
     assert not hasattr(plain, "send_eof")
     assert isinstance(plain, WrappedStream)
+
+
+@pytest.mark.parametrize("kind", [WrappedStream, StallingStream, RandomlyFaultyStream])
+def test_streams_of_a_kind_are_of_one_class_with_its_name(kind: type[WrappedStream]) -> None:
+    _, server = trio.testing.memory_stream_pair()
+    make: Make = partial(kind, seed=1) if kind is RandomlyFaultyStream else kind
+    stream = make(server)
+    half_closeable: Any = type(stream)
+    assert type(make(stream)) is half_closeable
+    assert type(half_closeable(server, **({"seed": 1} if kind is RandomlyFaultyStream else {}))) is half_closeable
+    for name in ("__name__", "__qualname__", "__module__", "__doc__"):
+        assert getattr(half_closeable, name) == getattr(kind, name)
 
 
 async def test_a_subclass_overrides_what_it_wants() -> None:
@@ -233,9 +247,9 @@ async def test_who_stalls_is_told_that_the_stream_was_closed() -> None:
         await trio.testing.wait_all_tasks_blocked()
         assert not told
         await stream.aclose()
-    await call(stream.receive_some)
-    await call(stream.wait_send_all_might_not_block)
-    await call(partial(stream.send_all, b"x"))
+    for what in (stream.receive_some, stream.wait_send_all_might_not_block, partial(stream.send_all, b"x")):
+        with trio.testing.assert_checkpoints():
+            await call(what)
     assert len(told) == 5
     assert await receive_all(client) == b""
 
@@ -254,6 +268,45 @@ async def test_a_stall_at_any_time(autojump_clock: trio.testing.MockClock) -> No
     assert await stream.receive_some() == b"hello"
     with trio.move_on_after(1) as scope:
         await stream.send_all(b"stalled")
+    assert scope.cancelled_caught
+
+
+async def test_a_receive_that_has_begun_is_let_through_and_the_next_one_stalls(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    client, server = trio.testing.memory_stream_pair()
+    stream = StallingStream(server)
+    received = []
+
+    async def receive() -> None:
+        while True:
+            received.append(await stream.receive_some(3))
+
+    with trio.move_on_after(1):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(receive)
+            await trio.testing.wait_all_tasks_blocked()
+            stream.stall()
+            await client.send_all(b"hello")
+    assert received == [b"hel"]
+
+
+async def test_a_stall_of_one_side_leaves_the_other_as_it_was(autojump_clock: trio.testing.MockClock) -> None:
+    client, server = trio.testing.memory_stream_pair()
+    stream = StallingStream(server, receive_after=2, send_after=2)
+    await client.send_all(b"hello")
+    stream.stall(send=False)
+    with trio.move_on_after(1):
+        await stream.send_all(b"hello")
+    assert await client.receive_some() == b"he"
+
+    client, server = trio.testing.memory_stream_pair()
+    stream = StallingStream(server, receive_after=2, send_after=2)
+    await client.send_all(b"hello")
+    stream.stall(receive=False)
+    assert await stream.receive_some() == b"he"
+    with trio.move_on_after(1) as scope:
+        await stream.receive_some()
     assert scope.cancelled_caught
 
 
@@ -312,6 +365,14 @@ async def test_a_send_breaks_after_so_many_bytes(after: int) -> None:
             await call()
     await stream.aclose()
     assert await receive_all(client) == b"hello"[:after]
+
+
+async def test_nothing_at_all_is_passed_on_where_it_breaks() -> None:
+    counting = CountingStream(trio.testing.memory_stream_pair()[1])
+    stream = BreakingStream(counting, send_after=0)
+    with pytest.raises(trio.BrokenResourceError):
+        await stream.send_all(b"hello")
+    assert counting.sends == []
 
 
 @pytest.mark.parametrize("side", ["receive", "send"])
@@ -538,6 +599,60 @@ def test_the_plan_can_be_read() -> None:
     assert all(plan.startswith("<RandomlyFaultyStream seed=") for plan in plans)
     for fault in ("StallingStream receive_after=", "BreakingStream send_after=", "ClosingStream at_receive="):
         assert any(fault in plan for plan in plans)
+
+
+def drawn(**options: Any) -> dict[str, set[int]]:
+    """The numbers that are drawn for each fault."""
+    numbers: dict[str, set[int]] = {}
+    for seed in range(2000):
+        plan = repr(RandomlyFaultyStream(trio.testing.memory_stream_pair()[0], seed=seed, **options))
+        kind, number = re.findall(r", <(\w+) \w+=(\d+)>", plan)[0] if ", <" in plan else ("", 0)
+        numbers.setdefault(kind, set()).add(int(number))
+    return numbers
+
+
+def test_any_fault_is_drawn_within_so_many_bytes_or_calls() -> None:
+    numbers = drawn()
+    assert numbers.keys() == {"", "StallingStream", "BreakingStream", "ClosingStream"}
+    assert numbers["ClosingStream"] == set(range(1, 11))
+    for kind in ("StallingStream", "BreakingStream"):
+        assert numbers[kind] <= set(range(1000))
+        assert max(numbers[kind]) > 900
+    numbers = drawn(within_bytes=2, within_calls=2)
+    assert numbers == {"": {0}, "StallingStream": {0, 1}, "BreakingStream": {0, 1}, "ClosingStream": {1, 2}}
+
+
+class Steps(trio.abc.Instrument):
+    """Counts the steps of the task that has made it."""
+
+    def __init__(self) -> None:
+        self._task = trio.lowlevel.current_task()
+        self.count = 0
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        self.count += task is self._task
+
+
+@pytest.mark.parametrize("side", ["receive", "send"])
+async def test_there_are_pauses_and_pieces_of_all_sizes_on_both_sides(side: str) -> None:
+    plans = (random_stream(seed, ["none"]) for seed in range(1000))
+    client, counting, stream = next(plan for plan in plans if "pieces of up to 20 bytes" in repr(plan[2]))
+    steps, steps_of_calls, sizes = Steps(), [], set()
+    trio.lowlevel.add_instrument(steps)
+    for _ in range(300):
+        await client.send_all(bytes(20))
+        before = steps.count
+        if side == "receive":
+            sizes.add(len(await stream.receive_some()))
+        else:
+            await stream.send_all(b"x")
+        steps_of_calls.append(steps.count - before)
+    trio.lowlevel.remove_instrument(steps)
+    assert {count - min(steps_of_calls) for count in steps_of_calls} == {0, 1, 2}
+    if side == "send":
+        await stream.send_all(bytes(3000))
+        sizes |= {len(data) for data in counting.sends[300:-1]}
+    assert sizes == set(range(1, 21))
 
 
 @pytest.mark.parametrize("seed", range(60))
