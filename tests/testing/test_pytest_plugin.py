@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,7 @@ def test_transcripts_are_tests(echo: pytest.Pytester) -> None:
     result = echo.runpytest()
     result.assert_outcomes(passed=3, failed=1)
     result.stdout.fnmatch_lines([
+        "*_ bad _*",
         "in line 4 of the transcript:",
         ">    4  S: hallo",
         r"received  b'hello\r\n'",
@@ -73,15 +75,48 @@ def test_transcripts_are_tests(echo: pytest.Pytester) -> None:
 
 def test_a_file_that_transcripts_name_is_imported_once_and_knows_where_it_is(echo: pytest.Pytester) -> None:
     write(echo, "counted.py", ECHO_THAT_COUNTS)
-    for name in ("one", "two"):
-        text = TRANSCRIPT.format(answer="hello").replace("echo.py", "../counted.py")
-        write(echo, f"folder/{name}.transcript", text)
-    echo.runpytest().assert_outcomes(passed=2)
+    for name, file in (("one", "counted.py"), ("folder/two", "../counted.py"), ("folder/three", "../counted.py")):
+        write(echo, f"{name}.transcript", TRANSCRIPT.format(answer="hello").replace("echo.py", file))
+    echo.runpytest().assert_outcomes(passed=3)
     assert (echo.path / "imported").read_text() == "once"
 
 
-def test_a_transcript_that_fails_by_an_exception_shows_where(echo: pytest.Pytester) -> None:
-    write(echo, "fails.transcript", "handler: echo.py:Echo\n\nC: fail\n")
+def test_the_folder_of_a_file_that_transcripts_name_is_searched_for_no_one_else(echo: pytest.Pytester) -> None:
+    write(echo, "folder/neighbour.py", "")
+    write(echo, "folder/beside.py", f"import neighbour\n{textwrap.dedent(ECHO)}")
+    write(echo, "a.transcript", TRANSCRIPT.format(answer="hello").replace("echo.py", "folder/beside.py"))
+    echo.makepyfile("""
+        import sys
+        from pathlib import Path
+
+        def test_the_path():
+            assert str(Path(__file__).parent / "folder") not in sys.path
+    """)
+    echo.runpytest().assert_outcomes(passed=2)
+
+
+def test_time_goes_by_only_where_a_transcript_says_so(echo: pytest.Pytester) -> None:
+    echo.makepyfile(
+        late="""
+        import trio
+        from trio_chat import AsyncChat
+
+        class Late(AsyncChat):
+            async def handle_connect(self):
+                await trio.sleep(0.1)
+                self.push(b"hello\\r\\n")
+    """
+    )
+    write(echo, "good.transcript", "handler: late.py:Late\n\nC: <pause 0.1>\nS: hello\n")
+    write(echo, "bad.transcript", "handler: late.py:Late\n\nS: hello\n")
+    result = echo.runpytest()
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["in line 3 of the transcript:", "*nothing has come*"])
+
+
+@pytest.mark.parametrize("then", ["", "C: <pause 1>\nS: <any>\n"])
+def test_a_transcript_that_fails_by_an_exception_shows_where(echo: pytest.Pytester, then: str) -> None:
+    write(echo, "fails.transcript", f"handler: echo.py:Echo\n\nC: fail\n{then}")
     result = echo.runpytest()
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*raise LookupError*", "*LookupError: as you wish*"])
@@ -101,13 +136,15 @@ def test_a_transcript_that_cannot_be_played_says_why(echo: pytest.Pytester, text
     result = echo.runpytest()
     assert result.ret != 0
     result.stdout.fnmatch_lines([words])
+    result.stdout.no_fnmatch_line("*TranscriptError*")
 
 
 def test_transcripts_of_other_programs_are_left_alone(echo: pytest.Pytester) -> None:
     write(echo, "meeting.transcript", "John Smith: Hello there.\n")
     (echo.path / "binary.transcript").write_bytes(b"\xff\xfe\x00handler: x")
     write(echo, "good.transcript", "\ufeff" + TRANSCRIPT.format(answer="hello"))
-    echo.runpytest().assert_outcomes(passed=1)
+    write(echo, "indented.transcript", textwrap.indent(TRANSCRIPT.format(answer="hello"), "  "))
+    echo.runpytest().assert_outcomes(passed=2)
 
 
 def test_a_header_that_there_is_not(echo: pytest.Pytester) -> None:
@@ -141,12 +178,14 @@ def test_a_file_with_a_dataclass_and_a_neighbour(echo: pytest.Pytester) -> None:
 
 def test_the_chat_fixture_shows_its_dialogues(echo: pytest.Pytester) -> None:
     echo.makepyfile("""
+        import pytest
         from echo import Echo
+        from trio_chat.testing import Mismatch
 
-        async def test_good(chat):
-            async with chat(Echo) as peer:
-                await peer.send(b"one\\r\\n")
-                await peer.expect(b"one\\r\\n")
+        async def test_good(chat, autojump_clock):
+            with pytest.raises(Mismatch, match="nothing has come within 1 seconds"):
+                async with chat(Echo, patience=1) as peer:
+                    await peer.expect(b"one\\r\\n")
 
         async def test_bad(chat):
             async with chat(Echo) as peer, chat(Echo, patience=1) as other:
@@ -154,8 +193,9 @@ def test_the_chat_fixture_shows_its_dialogues(echo: pytest.Pytester) -> None:
                 await other.send(b"two\\r\\n")
                 assert await peer.expect_until(b"\\n") == b"three\\r\\n"
     """)
-    result = echo.runpytest()
+    result = echo.runpytest("-rP")
     result.assert_outcomes(passed=1, failed=1)
+    assert result.stdout.str().count("- dialogue 1 -") == 1
     result.stdout.fnmatch_lines(["*- dialogue 1 -*", "C: one", "S: one", "*- dialogue 2 -*", "C: two"])
     result.stdout.no_fnmatch_line("*- dialogue 3 -*")
 
@@ -163,6 +203,7 @@ def test_the_chat_fixture_shows_its_dialogues(echo: pytest.Pytester) -> None:
 SERVED = """
     import pytest
     import trio
+    import trio.testing
     from echo import Echo
 
     {marker}
@@ -178,10 +219,48 @@ SERVED = """
             await peer.expect(b"hello\\r\\n")
 
     {marker}
+    async def test_its_options(tcp_server):
+        async with tcp_server(Echo, max_connections_per_peer=1) as port:
+            async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+                await stream.send_all(b"hello\\r\\n")
+                assert await stream.receive_some() == b"hello\\r\\n"
+                async with await trio.open_tcp_stream("127.0.0.1", port) as other:
+                    assert await other.receive_some() == b""
+
+    class Waiting(Echo):
+        async def found_terminator(self):
+            waiting.set()
+            await go_on.wait()
+            super().found_terminator()
+
+    async def line_in_progress(port):
+        global waiting, go_on
+        waiting, go_on = trio.Event(), trio.Event()
+        stream = await trio.open_tcp_stream("127.0.0.1", port)
+        await stream.send_all(b"hello\\r\\n")
+        await waiting.wait()
+        return stream
+
+    {marker}
+    async def test_it_stops_gracefully(tcp_server):
+        async with trio.open_nursery() as nursery:
+            async with tcp_server(Waiting) as port:
+                stream = await line_in_progress(port)
+                nursery.start_soon(set_when_idle, go_on)
+        async with stream:
+            assert await stream.receive_some() == b"hello\\r\\n"
+
+    async def set_when_idle(event):
+        await trio.testing.wait_all_tasks_blocked()
+        event.set()
+
+    {marker}
     async def test_its_own_failure(tcp_server):
-        with pytest.raises(ZeroDivisionError):
-            async with tcp_server(Echo) as port:
+        with trio.fail_after(5), pytest.raises(ZeroDivisionError):
+            async with tcp_server(Waiting) as port:
+                stream = await line_in_progress(port)
                 raise ZeroDivisionError
+        await stream.aclose()
 
     @pytest.fixture
     def anyio_backend():
@@ -191,7 +270,7 @@ SERVED = """
 
 def test_the_server_fixture_beside_pytest_trio(echo: pytest.Pytester) -> None:
     echo.makepyfile(SERVED.format(marker=""))
-    echo.runpytest().assert_outcomes(passed=2)
+    echo.runpytest().assert_outcomes(passed=4)
 
 
 def test_the_fixtures_beside_the_plugin_of_anyio(echo: pytest.Pytester) -> None:
@@ -199,4 +278,4 @@ def test_the_fixtures_beside_the_plugin_of_anyio(echo: pytest.Pytester) -> None:
     echo.makeini("[pytest]\npythonpath = .\n")
     echo.makepyfile(SERVED.format(marker="@pytest.mark.anyio"))
     write(echo, "good.transcript", TRANSCRIPT.format(answer="hello"))
-    echo.runpytest("-p", "no:trio").assert_outcomes(passed=3)
+    echo.runpytest("-p", "no:trio").assert_outcomes(passed=5)
