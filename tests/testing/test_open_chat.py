@@ -16,6 +16,7 @@ import trio.testing
 from trio.testing import MockClock
 
 from trio_chat import AsyncChat
+from trio_chat.compat import asynchat
 from trio_chat.testing import BreakingStream, Mismatch, Peer, ShortPiecesStream, StreamPair, WrappedStream, open_chat
 
 Script = Callable[[Peer], Awaitable[object]]
@@ -588,6 +589,23 @@ async def test_a_task_that_comes_to_its_end_is_no_leak() -> None:
             trio.lowlevel.spawn_system_task(take_some_steps)
 
     await converse(do_nothing, Tidying)
+
+
+async def test_the_tasks_that_serve_all_connections_are_no_leak_of_one() -> None:
+    def accept(sock: Any, addr: object) -> None:
+        asynchat.async_chat(sock).set_terminator(b"\n")
+
+    async def hold_a_channel(task_status: trio.TaskStatus[None]) -> None:
+        async with open_chat(asynchat.handler_factory(accept)):
+            task_status.started()
+            await over.wait()
+
+    over = trio.Event()
+    async with trio.open_nursery() as nursery:
+        async with open_chat(Echo):
+            await nursery.start(hold_a_channel)
+            await trio.testing.wait_all_tasks_blocked()
+        over.set()
 
 
 async def test_the_blocks_own_exception_comes_out_as_itself() -> None:
