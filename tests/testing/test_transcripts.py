@@ -65,6 +65,13 @@ async def test_any_stands_for_any_text_and_nothing_else_does() -> None:
         await run_transcript(Lines, "C: axb\nS: a.b<any>")
 
 
+def test_text_is_in_utf_8() -> None:
+    said, heard = parse_transcript("C: grüße\nS: grüß<any>").steps
+    assert said.data == "grüße\r\n".encode()
+    assert heard.pattern is not None
+    assert heard.pattern.fullmatch(said.data)
+
+
 def test_markers_may_be_in_capitals() -> None:
     transcript = parse_transcript("C: <RAW> x\nC: <Pause 0>\nS: <ANY>\nS: <Nothing>\nC: <RESET>\nS: <EOF>")
     assert [step.kind for step in transcript.steps] == ["raw", "pause", "pattern", "nothing", "reset", "eof"]
@@ -195,6 +202,7 @@ async def test_other_line_ends() -> None:
 
     await run_transcript(Unix, "C: one\nS: one", newline=b"\n")
     await run_transcript(Unix, "newline: LF\n\nC: one\nS: one")
+    await run_transcript(Lines, "newline: CRLF\n\nC: one\nS: one", newline=b"\n")
     await run_transcript(Unix, "newline: none\n\nC: one\nC: <raw> \\n\nS: one\nS: <raw> \\n")
 
 
@@ -208,6 +216,7 @@ async def test_other_line_ends() -> None:
         (r"C: <raw> \d\q", "line 1: raw bytes are written as in Python's b'…'"),
         ("C: one\nfollowing", "line 2: a line begins with C: or S:"),
         ("C: one\nnewline: LF", "line 2"),
+        ("Handler: a\nC: one", "line 1: a line begins with C: or S:"),
         ("newline: CR\nC: one", "the header newline is one of CRLF, LF, none; got 'CR'"),
         (r"S: <raw> \x4", r"line 1: raw bytes are written as in Python's b'…'; got '\\x4'"),
         ("C: <raw> grüße", "line 1: raw bytes"),
@@ -303,8 +312,8 @@ async def test_a_recorded_dialogue_can_be_played(mock_clock: MockClock) -> None:
 def test_a_long_dialogue_is_cut() -> None:
     dialogue = Dialogue()
     dialogue.said("C", b"".join(b"line %d\r\n" % number for number in range(1000)))
-    first, *_, last = dialogue.last_lines()
-    assert (first, last) == ("(940 lines before)", "C: line 999")
+    first, second, *_, last = dialogue.last_lines()
+    assert (first, second, last) == ("(940 lines before)", "C: line 940", "C: line 999")
 
 
 def test_a_dialogue_of_sixty_lines_is_shown_whole() -> None:
@@ -332,6 +341,16 @@ def test_what_would_be_a_marker_is_shown_in_escapes(marker: str) -> None:
     assert str(dialogue) == f"S: <raw> a {marker}\\r\\n"
 
 
+@pytest.mark.parametrize(
+    ("data", "newline"),
+    [(b"a\r\n", b"\r\n"), (b"a\nb\r\n", b"\r\n"), (b"a", b"\r\n"), (b"a\n", b"\n"), (b"a\rb\n", b"\n")],
+)
+def test_the_line_end_of_a_dialogue_is_seen_in_it(data: bytes, newline: bytes) -> None:
+    dialogue = Dialogue()
+    dialogue.said("C", data)
+    assert dialogue.newline == newline
+
+
 def test_a_turn_is_bytes_or_an_event() -> None:
     dialogue = Dialogue()
     dialogue.happened("C", "<pause 1>")
@@ -343,6 +362,9 @@ def test_a_turn_is_bytes_or_an_event() -> None:
 async def test_long_lines_are_cut_where_a_failure_is_told() -> None:
     with pytest.raises(Mismatch) as caught:
         await run_transcript(Lines, f"C: {'x' * 9000}\nS: {'y' * 9000}")
+    with pytest.raises(Mismatch) as caught_too:
+        await run_transcript(Lines, f"C: {'x' * 9000}\nS: y<any>")
+    assert len(str(caught_too.value)) < 3000
     told = str(caught.value)
     assert "x… (8503 characters) …x" in told
     assert "y… (8503 characters) …y" in told
