@@ -132,6 +132,8 @@ async def test_the_peer_ends_its_side() -> None:
 
     peer = await converse(script, Polite)
     assert str(peer.dialogue) == "newline: LF\n\nC: <eof>\nS: bye\nS: <eof>"
+    peer = await converse(Peer.send_eof)
+    assert str(peer.dialogue) == "C: <eof>\nS: <eof>"
 
 
 async def test_the_peer_breaks_the_connection() -> None:
@@ -171,7 +173,8 @@ async def test_after_a_break_the_end_that_came_before_is_still_the_end() -> None
     async with open_chat(Echo) as peer:
         await peer.send(b"quit\n")
         await peer.expect_eof()
-        await peer.break_connection()
+        with trio.testing.assert_checkpoints():
+            await peer.break_connection()
         await peer.expect_eof()
 
 
@@ -254,11 +257,11 @@ async def test_a_clock_that_stands_still_is_moved(mock_clock: MockClock) -> None
 async def test_a_clock_that_stands_still_is_moved_until_the_handler_has_ended(mock_clock: MockClock) -> None:
     class Slow(Echo):
         async def handle_close(self) -> None:
-            await trio.sleep(1)
-            await trio.sleep(2)
+            for seconds in (1, 3.5, 0.25):
+                await trio.sleep(seconds)
 
     await converse(do_nothing, Slow)
-    assert trio.current_time() == 3
+    assert trio.current_time() == 4.75
 
 
 async def test_time_goes_by_when_all_are_asleep_and_until_they_are_again(mock_clock: MockClock) -> None:
@@ -358,7 +361,9 @@ async def test_a_difference_shows_where_it_was_cut(size: int, dots: str) -> None
     ],
 )
 async def test_nothing_comes(autojump_clock: MockClock, script: Script, words: str) -> None:
-    assert words in str(await mismatch(script))
+    told = str(await mismatch(script))
+    assert words in told
+    assert told.endswith("\n  the dialogue:\n    (nothing was said)")
     assert trio.current_time() == 5
 
 
@@ -481,6 +486,14 @@ async def test_nobody_listens(autojump_clock: MockClock) -> None:
     assert "does not receive what is sent" in str(told)
 
 
+async def test_who_has_closed_the_peers_stream_can_say_nothing() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.stream.aclose()
+        await peer.send(b"one\n")
+
+    assert isinstance((await mismatch(script)).__cause__, trio.ClosedResourceError)
+
+
 async def test_a_failure_of_the_handler_is_the_cause_of_what_does_not_come() -> None:
     async def script(peer: Peer) -> None:
         await peer.send(b"fail\n")
@@ -516,6 +529,9 @@ async def test_output_that_nobody_expected() -> None:
 
     assert r"sent more than was expected: b'bye\n'" in str(await mismatch(do_nothing, Talkative))
 
+    told = await mismatch(lambda peer: peer.send(b"x" * 9000 + b"\n"))
+    assert len(str(told).splitlines()[0]) < 600
+
 
 @pytest.mark.parametrize("line", [b"fail\n", b"log\n"])
 async def test_a_failure_that_nobody_expected(line: bytes) -> None:
@@ -535,6 +551,11 @@ async def test_what_fails_elsewhere_is_not_this_handlers_failure() -> None:
 async def test_what_is_logged_as_less_than_an_error_is_none() -> None:
     async with open_chat(Echo):
         log_a_failure(level=logging.WARNING)
+
+
+async def test_an_error_that_is_logged_without_an_exception_is_no_failure() -> None:
+    async with open_chat(Echo):
+        logging.getLogger("trio_chat").error("it failed")
 
 
 async def test_after_an_inner_conversation_the_outer_one_is_told_again() -> None:
@@ -563,20 +584,17 @@ async def test_a_handler_that_goes_on(autojump_clock: MockClock) -> None:
 
 
 async def test_a_handler_that_leaks_a_task() -> None:
-    cancel = trio.CancelScope()
-
-    async def leak() -> None:
-        with cancel:
-            await trio.sleep_forever()
+    over = trio.Event()
 
     class Leaking(Echo):
         def handle_connect(self) -> None:
-            trio.lowlevel.spawn_system_task(leak, name="the leak")
+            trio.lowlevel.spawn_system_task(over.wait, name="one leak")
+            trio.lowlevel.spawn_system_task(over.wait, name="another leak")
 
     try:
-        assert "has started tasks that still run: the leak" in str(await mismatch(do_nothing, Leaking))
+        assert "has started tasks that still run: another leak, one leak" in str(await mismatch(do_nothing, Leaking))
     finally:
-        cancel.cancel()
+        over.set()
 
 
 async def test_a_task_that_comes_to_its_end_is_no_leak() -> None:
@@ -768,8 +786,8 @@ async def test_threads_are_waited_for_on_a_clock_that_jumps(autojump_clock: Mock
 
 
 async def test_what_is_no_handler_and_what_are_no_bytes() -> None:
-    with pytest.raises(TypeError, match="returned None, not an AsyncChat"):
-        await converse(do_nothing, lambda stream: None)
+    with pytest.raises(TypeError, match="returned 3, not an AsyncChat"):
+        await converse(do_nothing, lambda stream: 3)
     async with open_chat(Echo) as peer:
         with pytest.raises(TypeError, match="takes bytes; got 'text'"):
             await peer.send("text")  # type: ignore[arg-type]
