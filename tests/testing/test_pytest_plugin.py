@@ -82,6 +82,7 @@ def test_a_file_that_transcripts_name_is_imported_once_and_knows_where_it_is(ech
 
 
 def test_the_folder_of_a_file_that_transcripts_name_is_searched_for_no_one_else(echo: pytest.Pytester) -> None:
+    write(echo, "neighbour.py", "raise LookupError")
     write(echo, "folder/neighbour.py", "")
     write(echo, "folder/beside.py", f"import neighbour\n{textwrap.dedent(ECHO)}")
     write(echo, "a.transcript", TRANSCRIPT.format(answer="hello").replace("echo.py", "folder/beside.py"))
