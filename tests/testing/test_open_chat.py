@@ -132,7 +132,15 @@ async def test_the_peer_ends_its_side() -> None:
 
     peer = await converse(script, Polite)
     assert str(peer.dialogue) == "newline: LF\n\nC: <eof>\nS: bye\nS: <eof>"
-    peer = await converse(Peer.send_eof)
+
+
+async def test_a_side_that_has_ended_is_not_ended_again(mock_clock: MockClock) -> None:
+    class Slow(Echo):
+        async def handle_eof(self) -> None:
+            await trio.sleep(3)
+            super().handle_eof()
+
+    peer = await converse(Peer.send_eof, Slow)
     assert str(peer.dialogue) == "C: <eof>\nS: <eof>"
 
 
