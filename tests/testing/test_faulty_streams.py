@@ -226,7 +226,8 @@ async def test_a_cancellation_in_the_stall_loses_nothing(autojump_clock: trio.te
 
 async def test_an_empty_send_does_not_stall() -> None:
     client, stream = pair(partial(StallingStream, send_after=0))
-    await stream.send_all(b"")
+    with trio.testing.assert_checkpoints():
+        await stream.send_all(b"")
     assert isinstance(stream, trio.abc.HalfCloseableStream)
     await stream.send_eof()
     assert await receive_all(client) == b""
