@@ -223,6 +223,8 @@ async def test_one_expected_error_after_the_other() -> None:
         await peer.send(b"log\nfail\n")
         await peer.expect_error(LookupError)
         await peer.expect_error(LookupError)
+
+
 @pytest.mark.parametrize(("kind", "match"), [(ValueError, ""), (LookupError, "as I wish")])
 async def test_an_error_of_another_kind_or_with_other_words(kind: type[Exception], match: str) -> None:
     async def script(peer: Peer) -> None:
@@ -705,7 +707,7 @@ async def test_a_failure_with_a_cause_of_its_own_keeps_it() -> None:
     with pytest.raises(ZeroDivisionError) as caught:
         await converse(script)
     assert isinstance(caught.value.__cause__, OSError)
-    assert caught.value.__notes__ == ["the handler had failed before, with LookupError('as you wish')"]
+    assert caught.value.__notes__ == ["the handler has failed, too, with LookupError('as you wish')"]
 
 
 async def test_a_failure_that_came_of_the_handlers_tells_of_it_once() -> None:

@@ -143,6 +143,8 @@ async def test_a_recorded_failure_can_be_played() -> None:
         await peer.expect_error(LookupError)
     assert "S: <error> LookupError: as you wish" in str(peer.dialogue).splitlines()
     await run_transcript(Lines, str(peer.dialogue))
+
+
 def test_a_line_is_shown_with_three_on_either_side() -> None:
     transcript = parse_transcript("\n".join(f"C: {number}" for number in range(1, 10)))
     assert transcript.around(5).splitlines() == [

@@ -25,7 +25,7 @@ async def run_transcript(
         ''')
 
     `trio_chat.testing.parse_transcript` tells how one is written. At the end the peer ends its side, and nothing else
-    may come: see `open_chat`, also for `patience`. `str(peer.dialogue)` of any conversation is a transcript.
+    may come: see `open_chat`, also for `patience`. `str(peer.dialogue)` of a conversation over memory streams is one.
 
     Raises:
         Mismatch: if the dialogue goes otherwise. The message points at the line.
