@@ -18,7 +18,9 @@ class OutQueue:
     __slots__ = ("_begun", "_items", "lost", "queued_bytes", "sources")
 
     def __init__(self) -> None:
-        self._items: deque[Data | Source] | None = None  # only while there are any: idle connections are many
+        # One push is all there is, mostly: it is kept in a tuple, which costs less to make and to drop than a deque. An
+        # empty queue is no object of its own: idle connections are many.
+        self._items: deque[Data | Source] | tuple[Data, ...] = ()
         self.sources = 0  # how many of them are sources
         self._begun: Source | None = None
         self.queued_bytes = 0  # of what was put in; who takes some out counts them off when they are sent
@@ -32,23 +34,24 @@ class OutQueue:
     def append(self, data: bytes) -> None:
         """Queue bytes, if there are any."""
         if data and not self.lost:
-            if self._items is None:
-                self._items = deque((data,))
+            if self._items:
+                self._as_deque().append(data)
             else:
-                self._items.append(data)
+                self._items = (data,)
             self.queued_bytes += len(data)
 
+    def _as_deque(self) -> deque[Data | Source]:
+        if not isinstance(self._items, deque):
+            self._items = deque(self._items)
+        return self._items
+
     def append_source(self, source: Source) -> None:
-        if self._items is None:
-            self._items = deque()
-        self._items.append(source)
+        self._as_deque().append(source)
         self.sources += 1
 
     def put_first(self, data: Data) -> None:
         """Put what was taken out, or has come of the source that is first, before everything else."""
-        if self._items is None:
-            self._items = deque()
-        self._items.appendleft(data)
+        self._as_deque().appendleft(data)
 
     @property
     def first_source(self) -> Source | None:
@@ -66,17 +69,17 @@ class OutQueue:
 
     def finish(self) -> None:
         """The first source has nothing more: take it off."""
-        if self._items is not None:
-            self._items.popleft()
+        self._as_deque().popleft()
         self._begun = None
         self.sources -= 1
 
     def take(self, max_bytes: int) -> Data:
         """Take out as many bytes from the front as make one send; long ones are cut without copying."""
-        items: deque[Any] = self._items or deque()
         if self.queued_bytes <= max_bytes and not self.sources:
-            self._items = None
-            return items[0] if len(items) == 1 else b"".join(items)
+            whole: Any = self._items  # no sources among them
+            self._items = ()
+            return whole[0] if len(whole) == 1 else b"".join(whole)
+        items = self._as_deque()
         parts: list[Data] = []
         while max_bytes and items and not isinstance(data := items[0], Source):
             items.popleft()
@@ -89,7 +92,7 @@ class OutQueue:
 
     def clear(self) -> list[Source]:
         """Take out everything; the sources, begun or not, which are to be closed."""
-        sources = [item for item in self._items or () if isinstance(item, Source)]
-        self._items = self._begun = None
+        sources = [item for item in self._items if isinstance(item, Source)]
+        self._items, self._begun = (), None
         self.sources = self.queued_bytes = 0
         return sources
