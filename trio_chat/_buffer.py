@@ -235,19 +235,26 @@ class TerminatorBuffer(ChunkQueue):
         if self._batch is not _NOTHING:
             self.stop()
         while self._pos < len(self._chunk) or self._has_more():
-            terminator = self._terminator
-            self._mark = self._pos, self._held, self.frame_bytes, self._matched, terminator
-            if (needle := self._needle) is not None:
-                pieces, ended = self._scan_for_one(needle)
-                if ended:
-                    self._matched = needle.pattern
-            elif isinstance(terminator, int):
-                pieces, ended = self._scan_count(terminator)
-            elif terminator is None:
-                pieces, ended = [self._chunk[self._pos :]], False
-                self._pos = len(self._chunk)
+            chunk, start, needle = self._chunk, self._pos, self._needle
+            self._mark = start, self._held, self.frame_bytes, self._matched, self._terminator
+            if needle is None:
+                pieces, ended = self._scan_otherwise()
+            elif self._held:
+                pieces, ended = self._scan_held(needle)
+            elif self._window and (pieces := self._split(needle.pattern)):
+                ended = True
+            elif (at := chunk.find(needle.pattern, start)) < 0:
+                pieces, ended = self._hand_over_unfinished(needle, needle.prefix_at_end(chunk, start))
+            elif self.frame_bytes + at - start > self._limit:
+                pieces, ended = self._hand_over(at, at + len(needle.pattern), ended=True)
             else:
-                pieces, ended = self._scan_for_any()
+                pieces, ended = [chunk[start:at]], True
+                self._pos = end = at + len(needle.pattern)
+                self.frame_bytes = 0
+                if end < len(chunk) and not self._window:
+                    self._window = _FIRST_WINDOW
+            if ended and needle is not None:
+                self._matched = needle.pattern
             if self.skipping:
                 self.skipping = not ended
             elif pieces:
@@ -255,6 +262,15 @@ class TerminatorBuffer(ChunkQueue):
                 self.batch_frames = len(pieces)
                 return batch, ended
         return None
+
+    def _scan_otherwise(self) -> tuple[list[bytes], bool]:
+        """Scan for what is not one string of bytes."""
+        if self._needles:
+            return self._scan_for_any()
+        if isinstance(self._terminator, int):
+            return self._scan_count(self._terminator)
+        piece, self._pos = self._chunk[self._pos :], len(self._chunk)
+        return [piece], False
 
     def _rejoin(self) -> None:
         if self._held:
@@ -269,25 +285,6 @@ class TerminatorBuffer(ChunkQueue):
         self._terminator = left or None
         self.frame_bytes = self.frame_bytes + len(piece) if left else 0
         return [piece], not left
-
-    def _scan_for_one(self, needle: Needle) -> tuple[list[bytes], bool]:
-        if self._held:
-            return self._scan_held(needle)
-        pattern = needle.pattern
-        if self._window and (frames := self._split(pattern)):
-            return frames, True
-        chunk, start = self._chunk, self._pos
-        at = chunk.find(pattern, start)
-        if at < 0:
-            return self._hand_over_unfinished(needle, needle.prefix_at_end(chunk, start))
-        end = at + len(pattern)
-        if end < len(chunk) and not self._window:
-            self._window = _FIRST_WINDOW
-        if self.frame_bytes + at - start > self._limit:
-            return self._hand_over(at, end, ended=True)
-        self._pos = end
-        self.frame_bytes = 0
-        return [chunk[start:at]], True
 
     def _split(self, pattern: bytes) -> list[bytes]:
         """The frames that end within the window; none if the first of them is too long."""
@@ -324,7 +321,7 @@ class TerminatorBuffer(ChunkQueue):
         freed = held + (at - start) - matched
         if self.frame_bytes - held + freed > self._limit and not self.skipping:
             self._rejoin()
-            return self._scan_for_one(needle)
+            return [], False  # what was held back is scanned with the chunk
         self._pos = at
         self._held = 0 if ended else matched
         self.frame_bytes = 0 if ended else self.frame_bytes + at - start
