@@ -81,7 +81,7 @@ class Intake:
 
         Without one, the caller has seen to that, and has made sure that nobody is receiving.
         """
-        times = 1
+        times, usual = 1, self._limits.ac_in_buffer_size
         if scope is not None:
             if self._receiving or self.eof:
                 await self._wait_in_turn(scope)
@@ -92,7 +92,7 @@ class Intake:
         self._at_once = _RECEIVES_AT_ONCE
         chunk: bytes | bytearray = b""
         try:
-            chunk = await self.stream.receive_some(times * self._limits.ac_in_buffer_size)
+            chunk = await self.stream.receive_some(times * usual)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             self.lost = True
         finally:
@@ -101,7 +101,7 @@ class Intake:
                 self.waits.remove(scope)
             if self.turn is not None:
                 self.wake()
-        self._take(chunk)
+        self._take(chunk, usual)
 
     async def _wait_in_turn(self, scope: trio.CancelScope) -> None:
         self.waits.append(scope)
@@ -174,23 +174,24 @@ class Intake:
         if receive is None or self._receiving or self.eof or not self._at_once:
             return False
         self._at_once -= 1
+        usual = self._limits.ac_in_buffer_size
         chunk: bytes | bytearray = b""
         try:
-            chunk = receive(self._times * self._limits.ac_in_buffer_size)
+            chunk = receive(self._times * usual)
         except trio.WouldBlock:
             return False
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             self.lost = True
         self.wake()
-        self._take(chunk)
+        self._take(chunk, usual)
         return True
 
-    def _take(self, chunk: bytes | bytearray) -> None:
-        """`chunk` has come; if it is empty, nothing does any more."""
+    def _take(self, chunk: bytes | bytearray, usual: int) -> None:
+        """`chunk` has come, where so many bytes are `usual`; if it is empty, nothing does any more."""
         if chunk:
             self._buffer.feed(chunk)
             self.fresh_bytes += len(chunk)
-            self._times = _MORE if len(chunk) >= self._limits.ac_in_buffer_size else 1
+            self._times = _MORE if len(chunk) >= usual else 1
         elif not self.lost:
             self.eof = True
             self._buffer.feed_eof()
