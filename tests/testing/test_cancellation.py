@@ -88,6 +88,22 @@ async def test_checkpoints_of_every_kind_on_a_mock_clock(autojump_clock: trio.te
     await cancel_every_kind()
 
 
+async def test_checkpoints_of_every_kind_on_a_clock_that_stands_still(mock_clock: trio.testing.MockClock) -> None:
+    await cancel_every_kind()
+
+
+async def test_what_takes_its_time_to_end_on_a_clock_that_stands_still(mock_clock: trio.testing.MockClock) -> None:
+    async def scenario() -> None:
+        try:
+            await trio.sleep(1)
+        finally:
+            with trio.move_on_after(10, shield=True):
+                await trio.sleep_forever()
+
+    assert await cancel_at_every_checkpoint(scenario) == 2
+    assert trio.current_time() == 10 + 11 + 11
+
+
 async def cancel_every_kind() -> None:
     async def scenario() -> None:
         reached.clear()
@@ -378,6 +394,16 @@ async def test_what_raises_something_else() -> None:
     failure = await find(scenario)
     assert isinstance(failure.__cause__, IndexError)
     assert str(failure).startswith("scenario() raised IndexError('pop from empty list') when it was cancelled")
+
+
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, pytest.fail.Exception])
+async def test_what_is_no_exception_leaves_as_itself(kind: type[BaseException]) -> None:
+    async def scenario() -> None:
+        await checkpoint()
+        raise kind
+
+    with pytest.raises(kind):
+        await cancel_at_every_checkpoint(scenario)
 
 
 async def test_what_raises_something_else_in_a_task() -> None:

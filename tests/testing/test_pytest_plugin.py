@@ -269,6 +269,25 @@ SERVED = """
 """
 
 
+def test_the_server_fixture_on_a_clock_that_stands_still(echo: pytest.Pytester) -> None:
+    """A connection that is left open has its time to end."""
+    echo.makepyfile(
+        """
+        import trio
+        from echo import Echo
+
+        async def test_left_open(tcp_server, mock_clock):
+            async with tcp_server(Echo) as port:
+                stream = await trio.open_tcp_stream("127.0.0.1", port)
+                await stream.send_all(b"a line\\r\\nand a half")
+                assert await stream.receive_some() == b"a line\\r\\n"
+            assert 0 < trio.current_time() < 60
+            await stream.aclose()
+        """
+    )
+    echo.runpytest().assert_outcomes(passed=1)
+
+
 def test_the_server_fixture_beside_pytest_trio(echo: pytest.Pytester) -> None:
     echo.makepyfile(SERVED.format(marker=""))
     echo.runpytest().assert_outcomes(passed=4)

@@ -97,6 +97,19 @@ async def test_time_goes_by(mock_clock: MockClock) -> None:
     assert trio.current_time() == 300
 
 
+async def test_whatever_happens_while_time_goes_by(mock_clock: MockClock) -> None:
+    class Ticking(Lines):
+        async def tick(self) -> None:
+            for number in range(10):
+                self.push(b"%d\r\n" % number)
+                await trio.sleep(1)
+
+        def handle_connect(self) -> None:
+            self.nursery.start_soon(self.tick)
+
+    await run_transcript(Ticking, "S: 0\nC: <pause 2.5>\nS: 1\nS: 2\nS: <nothing>\nC: <pause 0.5>\nS: 3")
+
+
 @pytest.mark.parametrize("marker", ["eof", "reset"])
 async def test_the_client_ends_it(marker: str) -> None:
     await run_transcript(

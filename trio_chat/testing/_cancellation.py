@@ -31,6 +31,7 @@ from typing import TypeVarTuple
 
 import trio
 
+from ._idleness import with_time_going_by
 from ._tasks import ancestors, stack_of
 
 Args = TypeVarTuple("Args")
@@ -87,10 +88,10 @@ async def cancel_at_every_checkpoint(
 
     If cancelled, so is the scenario; `check` is not called.
 
-    It works on any clock, within any task. The order in which tasks that are ready at the same time take their steps
-    is random, as always in Trio: to see more of the orders, call it several times. A scenario that waits for ever in a
-    shield hangs, for nothing can end it. One that catches `trio.Cancelled`, and is cancelled by its next checkpoint all
-    the same, is not told from others but by what `check` sees.
+    It works on any clock, and moves one that stands still, within any task. The order in which tasks that are ready at
+    the same time take their steps is random, as always in Trio: to see more of the orders, call it several times. A
+    scenario that waits for ever in a shield hangs, for nothing can end it. One that catches `trio.Cancelled`, and is
+    cancelled by its next checkpoint all the same, is not told from others but by what `check` sees.
     """
     return await cancel_everywhere(
         async_fn,
@@ -194,9 +195,10 @@ class _Run(trio.abc.Instrument):
     async def take(self, scenario: Callable[[], Awaitable[object]]) -> Exception | None:
         """Run it, in a task of its own; what it raised."""
         failure: Exception | None = None
+        crash: BaseException | None = None
 
         async def run() -> None:
-            nonlocal failure
+            nonlocal failure, crash
             self._root = trio.lowlevel.current_task()
             self._paths[self._root] = ()
             try:
@@ -204,6 +206,10 @@ class _Run(trio.abc.Instrument):
                     await scenario()
             except Exception as exc:
                 failure = exc
+            except trio.Cancelled:
+                raise
+            except BaseException as exc:
+                crash = exc
             nursery.cancel_scope.cancel()
 
         trio.lowlevel.add_instrument(self)
@@ -211,8 +217,11 @@ class _Run(trio.abc.Instrument):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(run)
                 nursery.start_soon(self._let_others_cancel)
+                nursery.start_soon(with_time_going_by, trio.sleep_forever)
         finally:
             trio.lowlevel.remove_instrument(self)
+        if crash is not None:
+            raise crash  # as itself, in no group
         await trio.lowlevel.checkpoint_if_cancelled()  # by somebody else: then this is no verdict's business
         return failure
 

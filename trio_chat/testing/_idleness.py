@@ -1,45 +1,42 @@
 """Waiting for what must come, and knowing when it does not.
 
 All tasks may be blocked although something is going on: a thread of theirs works. A `MockClock` knows nothing of that,
-so threads are asked for here. (Trio tells of those of its default limiter only.)
+so threads are asked for here. (Trio tells of those of its default limiter only.) Some never end: they are waited for
+once, and then taken for such.
+
+Who waits in `wait_all_tasks_blocked` keeps a `MockClock` from jumping meanwhile, however long that is.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 
 import trio
+from trio.lowlevel import RunVar
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-_THREAD_SECONDS = 0.001
+MAX_STEPS = 100_000  # that tasks take until they are all blocked, or have ended; who takes more never does
+_LOOK_AGAIN_SECONDS = 0.001  # of real time, whether threads have ended
 _LEAST_STEP = 1e-6  # by which a clock is moved, in seconds
-MAX_STEPS = 20_000  # that tasks take until they are all blocked, or have ended; who takes more never does
+
+#: How many threads were waited for in vain.
+_permanent_threads: RunVar[int] = RunVar("trio_chat.testing permanent threads", default=0)
 
 
-async def in_time(
-    wait: Callable[[], Awaitable[object]], patience: float, *, moves_clock: bool = False, once: bool = False
-) -> bool:
+async def in_time(wait: Callable[[], Awaitable[object]], patience: float, *, moves_clock: bool = False) -> bool:
     """Await `wait()`, which raises nothing, for `patience` seconds; whether it has come to its end.
 
     On a `MockClock` that stands still: until all tasks are blocked; with `moves_clock`, until they are again when the
-    clock has been moved by `patience`, from deadline to deadline. While threads work, on any `MockClock`, for
-    `patience` seconds of real time besides: then `wait` is called again, unless `once`.
+    clock has been moved by `patience`, from deadline to deadline. On any `MockClock`, while threads work, for
+    `patience` seconds of real time besides; and no longer than tasks take steps without ever being blocked.
     """
-    until = time.monotonic() + patience
-    while not await _in_time(wait, patience, moves_clock):
-        mocked = isinstance(trio.lowlevel.current_clock(), MockClock)
-        if once or not mocked or not await _threads_work(until):
-            return False
-    return True
-
-
-async def _in_time(wait: Callable[[], Awaitable[object]], patience: float, moves_clock: bool) -> bool:
     with trio.CancelScope() as scope:
-        if clock := _stopped_clock():
+        if isinstance(trio.lowlevel.current_clock(), MockClock):
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_cancel_when_idle, scope, clock if moves_clock else None, patience)
+                nursery.start_soon(_cancel_in_vain, scope, patience, moves_clock)
                 await wait()
                 nursery.cancel_scope.cancel()
         else:
@@ -49,41 +46,50 @@ async def _in_time(wait: Callable[[], Awaitable[object]], patience: float, moves
     return False
 
 
-async def _cancel_when_idle(scope: trio.CancelScope, clock: MockClock | None, seconds: float) -> None:
-    await wait_until_idle()
-    while clock is not None and seconds > 0:
-        step = min(max(trio.lowlevel.current_statistics().seconds_to_next_deadline, _LEAST_STEP), seconds)
-        clock.jump(step)
-        seconds -= step
-        await wait_until_idle()
+async def _cancel_in_vain(scope: trio.CancelScope, patience: float, moves_clock: bool) -> None:
+    """Cancel the scope when nothing is going to happen within `patience` seconds of a `MockClock`."""
+    await wait_until_idle(patience)
+    if (clock := _stopped_clock()) is None:
+        with _step_limit():
+            await trio.sleep(patience)
+        await wait_until_idle(patience)
+    elif moves_clock:
+        await _move(clock, patience)
     scope.cancel()
 
 
-async def _threads_work(until: float) -> bool:
-    """Whether threads do; if so, let them go on for a moment, and the tasks with what they bring."""
-    if not trio.to_thread.current_default_thread_limiter().borrowed_tokens or time.monotonic() > until:
-        return False
-    await trio.to_thread.run_sync(time.sleep, _THREAD_SECONDS, limiter=trio.CapacityLimiter(1))
-    return True
-
-
 async def wait_until_idle(patience: float = 5.0) -> bool:
-    """Wait until all tasks are blocked, and no thread works: for that, at most `patience` seconds of real time.
+    """Wait until all tasks are blocked, and no thread works: for that, at most `patience` seconds of real time, or 0.
 
     False if tasks take step after step, and are never blocked.
     """
     until = time.monotonic() + patience
+    with _step_limit():
+        await wait_all_tasks_blocked()
+        while patience and _threads_work(until):
+            await wait_all_tasks_blocked(_LOOK_AGAIN_SECONDS)
+        return True
+    return False
+
+
+def _threads_work(until: float) -> bool:
+    """Whether threads do that may come to their end until then, in real time."""
+    working = trio.to_thread.current_default_thread_limiter().borrowed_tokens
+    permanent = min(working, _permanent_threads.get()) if time.monotonic() < until else working
+    _permanent_threads.set(permanent)
+    return working > permanent
+
+
+@contextmanager
+def _step_limit() -> Iterator[None]:
+    """The block is left when tasks have taken too many steps."""
     with trio.CancelScope() as scope:
         limit = _StepLimit(scope)
         trio.lowlevel.add_instrument(limit)
         try:
-            await wait_all_tasks_blocked()
-            while await _threads_work(until):
-                await wait_all_tasks_blocked()
+            yield
         finally:
             trio.lowlevel.remove_instrument(limit)
-        return True
-    return False
 
 
 class _StepLimit(trio.abc.Instrument):
@@ -99,14 +105,46 @@ class _StepLimit(trio.abc.Instrument):
             self._scope.cancel()
 
 
+# ---------------------------------------------------------------------- time on a clock that stands still
+
+
 async def let_time_go_by(seconds: float) -> None:
-    """Sleep; a `MockClock` that stands still is moved, once all tasks are blocked, and they do what they do then."""
+    """Sleep; a `MockClock` that stands still is moved, from deadline to deadline, and tasks do what they do then."""
     if clock := _stopped_clock():
         await wait_until_idle()
-        clock.jump(seconds)
-        await wait_until_idle()
+        await _move(clock, seconds)
     else:
         await trio.sleep(seconds)
+
+
+async def with_time_going_by(wait: Callable[[], Awaitable[object]]) -> None:
+    """Await `wait()`, however long; a `MockClock` that stands still is moved whenever nothing else happens."""
+    async with trio.open_nursery() as nursery:
+        if clock := _stopped_clock():
+            nursery.start_soon(_keep_moving, clock)
+        await wait()
+        nursery.cancel_scope.cancel()
+
+
+async def _keep_moving(clock: MockClock) -> None:
+    while True:
+        step = _next_step() if await wait_until_idle() else math.inf
+        if step < math.inf:
+            clock.jump(step)
+        else:
+            await wait_all_tasks_blocked(_LOOK_AGAIN_SECONDS)
+
+
+async def _move(clock: MockClock, seconds: float) -> None:
+    until = trio.current_time() + seconds
+    while (left := until - trio.current_time()) > 0:
+        clock.jump(min(_next_step(), left))
+        await wait_until_idle()
+
+
+def _next_step() -> float:
+    """How many seconds it is to the next deadline, if there is one."""
+    return max(trio.lowlevel.current_statistics().seconds_to_next_deadline, _LEAST_STEP)
 
 
 def _stopped_clock() -> MockClock | None:

@@ -16,6 +16,8 @@ from ._dialogue import Dialogue, Event, difference, shortened
 from ._idleness import in_time, let_time_go_by, wait_until_idle
 from ._streams import BreakingStream
 
+_A_LOT_OF_BYTES = 1024 * 1024
+
 ErrorT = TypeVar("ErrorT", bound=Exception)
 
 
@@ -46,7 +48,8 @@ class Peer:
         self._unread = bytearray()
         self._end: Event = ""  # how the handler's side has ended
         self._ended = False  # ours
-        self._errors: list[Exception] = []
+        self._errors: list[Exception] = []  # that were not expected yet
+        self._noted: list[Exception] = []  # all of them
         self._over = trio.Event()  # the conversation
         self._news = trio.Event()  # it is over, or something has failed
 
@@ -68,7 +71,7 @@ class Peer:
             except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
                 broken.append(exc)
 
-        if not await in_time(send, self._patience, once=True):
+        if not await in_time(send, self._patience):
             self.fail("the handler does not receive what is sent to it, or waits until the peer hears what it sends")
         if broken:
             await self._fail_after_a_look("the handler has closed the connection, and cannot be sent anything", *broken)
@@ -133,9 +136,11 @@ class Peer:
 
     async def expect_nothing(self) -> None:
         """See that nothing comes, neither bytes nor the end, before all tasks are blocked. Raises `Mismatch`."""
-        await self._take_what_has_come()
+        is_idle = await self._take_what_has_come()
         if self._unread or self._end:
             self.fail(f"expected nothing; {self._what_has_come()}")
+        if not is_idle:
+            self.fail("expected nothing; but tasks take step after step, and something may come at any time")
 
     async def expect_error(self, kind: type[ErrorT], match: str = "") -> ErrorT:
         """Wait until something has failed, and return the exception: what `run()` raised, or what was logged.
@@ -183,17 +188,25 @@ class Peer:
         self._end = end
         self.dialogue.happened("S", end)
 
-    async def _take_what_has_come(self) -> None:
-        """Receive until all tasks are blocked."""
+    async def _receive_all(self) -> None:
+        while not self._end:
+            await self._receive_some()
+
+    async def _take_what_has_come(self) -> bool:
+        """Receive until all tasks are blocked; or only a lot, of what does not end. False if they are never blocked."""
+        is_idle = True
 
         async def receive() -> None:
-            while not self._end:
+            while not self._end and len(self._unread) < _A_LOT_OF_BYTES:
                 await self._receive_some()
+            if not self._end:
+                nursery.cancel_scope.cancel()
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(receive)
-            await wait_until_idle(self._patience)
+            is_idle = await wait_until_idle(self._patience)
             nursery.cancel_scope.cancel()
+        return is_idle
 
     # ------------------------------------------------------------------ failing
 

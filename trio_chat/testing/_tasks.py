@@ -6,10 +6,11 @@ import logging
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from types import FrameType
+from typing import Self
 
 import trio
 
-from ._idleness import MAX_STEPS, wait_until_idle
+from ._idleness import MAX_STEPS, wait_until_idle, with_time_going_by
 
 _OURS = ("trio_chat alarm", "trio_chat channels")  # which serve all connections of a Trio run
 
@@ -20,49 +21,51 @@ logger = logging.getLogger("trio_chat.testing")
 async def background_tasks() -> AsyncGenerator[trio.Nursery, None]:
     """A nursery that is cancelled at the end of the block. What the block raises leaves it as itself, in no group.
 
-    Tasks that catch `trio.Cancelled` again and again, and never end, cannot be ended by anyone. So that nobody looks
-    for the reason in vain, it is logged where they are, and what the block has raised.
+    A clock that stands still is moved if the tasks need time to end. Tasks that catch `trio.Cancelled` again and again,
+    and never end, cannot be ended by anyone. So that nobody looks for the reason in vain, it is logged where they are,
+    and what the block has raised.
     """
-    failure: Exception | None = None
-    watch = _Watch()
-    try:
-        async with trio.open_nursery() as nursery:
-            try:
-                yield nursery
-            except Exception as exc:
-                failure = exc
-            nursery.cancel_scope.cancel()
-            watch.begin(nursery, failure)
-    finally:
-        watch.end()
+    failure: BaseException | None = None
+    async with trio.open_nursery() as nursery:
+        try:
+            yield nursery
+        except BaseException as exc:
+            failure = exc
+        nursery.cancel_scope.cancel()
+        with trio.CancelScope(shield=True), _Watch(nursery, failure) as watch:
+            await with_time_going_by(watch.over.wait)
     if failure is not None:
         raise failure
 
 
 class _Watch(trio.abc.Instrument):
-    """Counts the steps that the tasks of a nursery take."""
+    """Sees the tasks of a nursery come to their end, or not."""
 
-    _nursery: trio.Nursery | None = None
-
-    def begin(self, nursery: trio.Nursery, failure: Exception | None) -> None:
+    def __init__(self, nursery: trio.Nursery, failure: BaseException | None) -> None:
         self._nursery = nursery
         self._failure = failure
         self._count = 0
-        trio.lowlevel.add_instrument(self)
+        self.over = trio.Event()
 
-    def end(self) -> None:
-        if self._nursery is not None:
-            trio.lowlevel.remove_instrument(self)
+    def __enter__(self) -> Self:
+        trio.lowlevel.add_instrument(self)
+        if not self._nursery.child_tasks:
+            self.over.set()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        trio.lowlevel.remove_instrument(self)
 
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
-        if all(ancestor.parent_nursery is not self._nursery for ancestor in ancestors(task)):
-            return
-        self._count += 1
-        if self._count == MAX_STEPS:
-            where = "\n".join(stack_of(task))
-            logger.error(
-                "the task %s goes on and on although it is cancelled:\n%s", task.name, where, exc_info=self._failure
-            )
+        if not self._nursery.child_tasks:
+            self.over.set()
+        elif any(ancestor.parent_nursery is self._nursery for ancestor in ancestors(task)):
+            self._count += 1
+            if self._count == MAX_STEPS:
+                where = "\n".join(stack_of(task))
+                logger.error(
+                    "the task %s goes on and on although it is cancelled:\n%s", task.name, where, exc_info=self._failure
+                )
 
 
 def ancestors(task: trio.lowlevel.Task | None) -> Iterator[trio.lowlevel.Task]:

@@ -27,6 +27,7 @@ import trio
 from trio.testing import MockClock
 
 from .. import HandlerFactory, serve_tcp
+from ._idleness import with_time_going_by
 from ._open_chat import open_chat
 from ._peer import Mismatch, Peer
 from ._play import play
@@ -130,7 +131,7 @@ def chat(request: pytest.FixtureRequest) -> Callable[..., AbstractAsyncContextMa
 
 @pytest.fixture
 def tcp_server() -> Callable[..., AbstractAsyncContextManager[int]]:
-    """Serves a handler on a free port of 127.0.0.1, and gives the port. Takes the options of `serve_tcp`."""
+    """Serves a handler on a free port of 127.0.0.1, and gives the port. Takes the other options of `serve_tcp`."""
 
     @asynccontextmanager
     async def serving(handler_factory: HandlerFactory, **options: Any) -> AsyncGenerator[int, None]:
@@ -144,7 +145,7 @@ def tcp_server() -> Callable[..., AbstractAsyncContextManager[int]]:
             (listener,) = await nursery.start(serve)
             yield listener.socket.getsockname()[1]
             stop.set()
-            await stopped.wait()
+            await with_time_going_by(stopped.wait)
 
     return serving
 
