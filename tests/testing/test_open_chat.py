@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from itertools import repeat
 from typing import Any
 
 import pytest
@@ -682,7 +683,7 @@ async def test_a_handler_that_swallows_every_cancellation_is_named(caplog: pytes
 
     class Stubborn(Echo):
         async def handle_connect(self) -> None:
-            for _ in range(30_000):
+            for _ in range(110_000):
                 with suppress(BaseException):
                     await trio.sleep_forever()
 
@@ -776,12 +777,116 @@ async def test_a_handler_that_is_never_idle_does_not_hang_the_test() -> None:
     async def script(peer: Peer) -> None:
         await peer.send(b"x\n")
         try:
-            await peer.expect_nothing()
+            with pytest.raises(Mismatch, match="tasks take step after step, and something may come at any time"):
+                await peer.expect_nothing()
         finally:
             peer.chat.close()
         await peer.expect_eof()
 
     await converse(script, Spinning)
+
+
+async def test_what_comes_without_an_end_is_not_waited_for(mock_clock: MockClock) -> None:
+    class Flood(Echo):
+        def handle_connect(self) -> None:
+            self.push_with_producer(repeat(bytes(65536)))
+
+    async def script(peer: Peer) -> None:
+        await peer.expect(b"hello")
+
+    told = str(await mismatch(script, Flood))
+    assert "received  b'\\x00" in told
+    assert len(told) < 5000
+
+
+class CleansUp(Echo):
+    """Takes its time for that, as one should: in a shield, and not for ever."""
+
+    async def handle_close(self) -> None:
+        with trio.move_on_after(10, shield=True):
+            await trio.sleep_forever()
+
+
+async def test_the_time_that_a_handler_takes_to_end_goes_by(mock_clock: MockClock) -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with open_chat(CleansUp):
+            raise ZeroDivisionError
+    assert trio.current_time() == 10
+
+
+async def test_a_cancellation_of_the_block_leaves_as_itself(mock_clock: MockClock) -> None:
+    with trio.CancelScope() as scope:
+        async with open_chat(CleansUp):
+            scope.cancel()
+            await trio.lowlevel.checkpoint()
+    assert scope.cancelled_caught
+
+
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, pytest.fail.Exception, pytest.skip.Exception])
+async def test_what_is_no_exception_leaves_as_itself(kind: type[BaseException]) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.send(b"fail\n")
+        await trio.testing.wait_all_tasks_blocked()
+        raise kind
+
+    with pytest.raises(kind) as caught:
+        await converse(script)
+    assert isinstance(caught.value.__cause__, LookupError)
+
+
+async def test_an_error_that_is_logged_and_raised_is_one() -> None:
+    class Twice(Echo):
+        def found_terminator(self) -> None:
+            error = LookupError("as you wish")
+            logging.getLogger("trio_chat.something").error("it failed", exc_info=error)
+            raise error
+
+    async with open_chat(Twice) as peer:
+        await peer.send(b"x\n")
+        await peer.expect_error(LookupError)
+    with pytest.raises(LookupError):
+        await converse(lambda peer: peer.send(b"x\n"), Twice)
+
+
+async def test_several_failures_are_not_told_of_twice() -> None:
+    class Twice(Echo):
+        def handle_close(self) -> None:
+            raise ZeroDivisionError
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await converse(lambda peer: peer.send(b"log\n"), Twice)
+    assert not hasattr(caught.value, "__notes__")
+    assert caught.value.__cause__ is None
+
+
+async def test_a_farewell_that_waits_to_be_heard() -> None:
+    class Polite(Echo):
+        def handle_eof(self) -> None:
+            self.push(b"bye\n")
+            super().handle_eof()
+
+    async def do_nothing(peer: Peer) -> None:
+        pass
+
+    told = str(await mismatch(do_nothing, Polite, streams=trio.testing.lockstep_stream_pair))
+    assert "sent more than was expected: b'bye\\n'" in told
+
+
+async def test_a_clock_does_not_jump_over_a_timeout_while_a_thread_works(autojump_clock: MockClock) -> None:
+    class Patient(Echo):
+        idle_timeout = 60
+
+        async def in_thread(self) -> None:
+            await trio.to_thread.run_sync(time.sleep, 0.03)
+            self.push(b"done\n")
+
+        def found_terminator(self) -> None:
+            self.nursery.start_soon(self.in_thread)
+
+    async with open_chat(Patient) as peer:
+        await peer.send(b"x\n")
+        await peer.expect(b"done\n")
+        assert trio.current_time() == 0
 
 
 async def test_threads_are_waited_for_on_a_clock_that_jumps(autojump_clock: MockClock) -> None:

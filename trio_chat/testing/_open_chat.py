@@ -40,9 +40,13 @@ async def open_chat(
     If the block fails by itself, what the handler has failed with is its cause, and in its notes. A handler that
     catches `trio.Cancelled` again and again cannot be ended by anyone; where it does is logged.
 
+    What is logged is only seen if `logging` is not told to disregard errors below "trio_chat".
+
     Args:
         handler_factory: takes the stream and gives the handler, as for the `serve_…` functions.
-        patience: how many seconds of Trio's clock may go by before what is expected comes.
+        patience: how many seconds of Trio's clock may go by before what is expected comes. On a
+            `trio.testing.MockClock` also how many seconds of real time threads may work, those of Trio's default
+            limiter: of others it does not know.
         streams: makes the connection; `trio.testing.memory_stream_pair`, whose buffers have no limit, by default. Over
             `trio.testing.lockstep_stream_pair` a handler waits until the peer hears what it sends.
 
@@ -66,7 +70,9 @@ async def open_chat(
                     await peer.finish()
                     if left := await new_system_tasks(tasks):
                         raise Mismatch(f"the handler has started tasks that still run: {', '.join(left)}")
-        except Exception as exc:
+        except trio.Cancelled:
+            raise
+        except BaseException as exc:
             peer.tell_errors(exc)
             raise
     finally:

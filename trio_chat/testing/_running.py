@@ -26,9 +26,11 @@ class RunningPeer(Peer):
 
     def note_error(self, error: Exception) -> None:
         """Something has failed, and this may be the only one who is told so."""
-        self._errors.append(error)
-        self.dialogue.happened("S", f"<error> {in_words(error)}")
-        self._tell_news()
+        if all(error is not known for known in self._noted):  # one that was logged, and then raised
+            self._noted.append(error)
+            self._errors.append(error)
+            self.dialogue.happened("S", f"<error> {in_words(error)}")
+            self._tell_news()
 
     def _tell_news(self) -> None:
         self._news.set()
@@ -39,7 +41,7 @@ class RunningPeer(Peer):
         await self._take_what_has_come()
         self._check_nothing_is_unread()
         await self._end_our_side()
-        if not await in_time(self._over.wait, self._patience, moves_clock=True):
+        if not await in_time(self._hear_until_over, self._patience, moves_clock=True):
             self.fail("the handler still runs, although the peer has ended its side")
         while await self._receive(self._until()):
             pass
@@ -48,6 +50,12 @@ class RunningPeer(Peer):
             raise ExceptionGroup("several things failed", self._errors)
         if self._errors:
             raise self._errors[0]
+
+    async def _hear_until_over(self) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._receive_all)
+            await self._over.wait()
+            nursery.cancel_scope.cancel()
 
     def _check_nothing_is_unread(self) -> None:
         if self._unread:
@@ -61,20 +69,23 @@ class RunningPeer(Peer):
         with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
             await self.stream.send_eof()
 
-    def tell_errors(self, failure: Exception) -> None:
+    def tell_errors(self, failure: BaseException) -> None:
         """Something else has failed: what the handler has raised, and nobody was told of, is not to be lost."""
         known = _chain_of(failure)
         for error in self._errors:
-            if error not in known:
+            if all(error is not other for other in known):
                 failure.add_note(f"the handler has failed, too, with {error!r}")
                 if failure.__cause__ is None:
                     failure.__cause__ = error
 
 
-def _chain_of(exc: BaseException | None) -> list[BaseException]:
-    """An exception, and what has led to it."""
+def _chain_of(exc: BaseException) -> list[BaseException]:
+    """An exception, what it consists of if it is a group, and what has led to all that."""
     chain: list[BaseException] = []
-    while exc is not None and exc not in chain:
-        chain.append(exc)
-        exc = exc.__cause__ or exc.__context__
+    left: list[BaseException | None] = [exc]
+    while left:
+        if (exc_left := left.pop()) is not None and all(exc_left is not known for known in chain):
+            chain.append(exc_left)
+            left += [exc_left.__cause__, exc_left.__context__]
+            left += exc_left.exceptions if isinstance(exc_left, BaseExceptionGroup) else ()
     return chain
