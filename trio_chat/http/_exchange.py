@@ -19,7 +19,7 @@ from ._errors import HTTPError
 from ._failures import http_error_of, is_failure
 from ._reader import BodyReader
 from ._request import Request
-from ._response import Parts, Response, response_to
+from ._response import Response, response_to
 from ._sending import Chat, Outgoing, push_whole
 
 logger = logging.getLogger("trio_chat.http")
@@ -77,15 +77,14 @@ class Exchange:
                         response = await response
                     if not isinstance(response, Response):
                         response = self._without_response(response)
-                parts = response._parts()
             except BaseException as exc:
                 if not is_failure(exc):
                     raise
                 response = self._answer_to(exc)
-                parts = response._parts()
-            if not parts[-1] or self._chat.closing or not self._reader.complete:
+            content = response._content()
+            if content is None or self._chat.closing or not self._reader.complete:
                 await self._send(response)
-            elif (rest := self._push(parts)) is not None:
+            elif (rest := self._push(response, content)) is not None:
                 await rest
         finally:
             if self._status is None:
@@ -124,12 +123,11 @@ class Exchange:
                 await self._drop_rest()
             except HTTPError as refusal:
                 response = response_to(refusal)
-        parts = response._parts()
         if self._chat.closing:  # the application wanted no answer, has switched protocols, or the client is gone
             await response.aclose()
-        elif not parts[-1]:
+        elif (content := response._content()) is None:
             await self._stream(response)
-        elif (rest := self._push(parts)) is not None:
+        elif (rest := self._push(response, content)) is not None:
             await rest
 
     async def _resolved(self, response: Response) -> Response:
@@ -145,18 +143,19 @@ class Exchange:
                 raise
             return self._answer_to(exc)
 
-    def _push(self, parts: Parts) -> Awaitable[None] | None:
-        """Push the parts of a response that is there as a whole. Returns what is left to be done, to be awaited."""
-        chat, request = self._chat, self._request
-        self._note_answered()
-        self._status = parts[0]
+    def _push(self, response: Response, content: bytes) -> Awaitable[None] | None:
+        """Push a response that is there as a whole. Returns what is left to be done, to be awaited."""
+        chat, request, size = self._chat, self._request, 0
         closes = not (self._keeps_alive and self._reader.complete) or chat.closing_when_idle
-        with_body = request.method != "HEAD"
+        if request.method == "HEAD":
+            content = b""
         try:
-            self._sent_bytes, closes = push_whole(chat, parts, request.http_version, closes, with_body)
+            size, closes = push_whole(chat, response, content, request.http_version, closes)
         except Exception:
             logger.exception("the answer to %s was cut off", request)
             closes = True
+        request.answered = self._reader.is_answered = True
+        self._status, self._sent_bytes = response._status, size
         if chat.queued_bytes > chat.high_water_bytes:
             return self._drain(closes)
         if closes:

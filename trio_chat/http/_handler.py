@@ -202,9 +202,9 @@ class HTTPRequestHandler(AsyncChat):
     def _refuse(self, refusal: HTTPError, received: bytes) -> None:
         """Answer what is no request, of which `received` has come, and close."""
         line = received.removeprefix(b"\r\n").partition(b"\r\n")[0]
-        with_body = not line.startswith(b"HEAD ")
         response = response_to(refusal)
-        sent_bytes, _ = push_whole(self, response._parts(), "1.1", True, with_body)
+        content = b"" if line.startswith(b"HEAD ") else response._content() or b""
+        sent_bytes, _ = push_whole(self, response, content, "1.1", True)
         self.close_when_done()
         text = line[:_MAX_LOGGED_BYTES].decode("latin-1")
         log_with(self.log_request, AccessEntry(self.peer, text, None, response.status, sent_bytes, 0.0))

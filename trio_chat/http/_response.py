@@ -19,10 +19,6 @@ if TYPE_CHECKING:
 #: Sends a piece of a body, and returns when there is room for the next.
 Send: TypeAlias = Callable[[bytes], Awaitable[None]]
 
-#: Status, headers, body and length of a response, and whether they are all of it: if so, its body is bytes, and
-#: `resolve`, `write_to` and `aclose` would do nothing more.
-Parts: TypeAlias = tuple[int, Headers, bytes | AsyncIterable[bytes], int | None, bool]
-
 _MIN_STATUS, _MAX_STATUS = 200, 599
 # RFC 3986, section 2: what has a meaning in a URI, and what is percent-encoded already.
 _URI_CHARACTERS = "!#$%&'()*+,/:;=?@[]~"
@@ -89,13 +85,14 @@ class Response:
         """How many bytes the body has; None if that is not known."""
         return self._length
 
-    def _parts(self) -> Parts:
-        """What it consists of, in one call: these questions are asked for every answer."""
+    def _content(self) -> bytes | None:
+        """The body, if it is bytes, and the response as a whole is what its constructor was given.
+
+        Then `resolve`, `write_to` and `aclose` would do nothing more, and who sends it need not ask the properties.
+        """
         cls: type = type(self)
-        if cls is Response or _is_plain(cls):
-            body = self._body
-            return self._status, self._headers, body, self._length, isinstance(body, bytes)
-        return self.status, self.headers, self.body, self.length, False
+        body = self._body
+        return body if isinstance(body, bytes) and (cls is Response or _is_plain(cls)) else None
 
     async def resolve(self, request: Request) -> Response:
         """The response that is sent to this request: itself, unless that depends on the request.

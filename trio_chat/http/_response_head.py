@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable
 from functools import lru_cache
 from http import HTTPStatus
+from math import floor
 
 from ._dates import http_date
 from ._headers import Headers, Prepared, elements_of
@@ -42,8 +43,8 @@ def response_head(
     option = "close" if closes else "keep-alive" if http_version == "1.0" else ""
     if options:
         option = _joined(option, options)
-    first, general = _around_fields(status, option, None if is_dated else int(time.time()))
-    return b"%b%b%b%b\r\n" % (first, fields, general, framing), closes, chunked
+    first, general = _around_fields(status, option, None if is_dated else floor(time.time()))
+    return b"".join((first, fields, general, framing, b"\r\n")), closes, chunked
 
 
 @lru_cache(maxsize=64)

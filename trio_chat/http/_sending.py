@@ -12,7 +12,7 @@ import trio
 from ._failures import http_error_of, is_failure
 from ._file_body import FileBody
 from ._request import Request
-from ._response import Parts, Response
+from ._response import Response
 from ._response_head import WITHOUT_CONTENT, response_head
 
 logger = logging.getLogger("trio_chat.http")
@@ -34,22 +34,21 @@ class Chat(Protocol):
     def send_file_nowait(self, file: int, start: int, count: int, /) -> int: ...
 
 
-def push_whole(chat: Chat, parts: Parts, http_version: str, closes: bool, with_body: bool) -> tuple[int, bool]:
-    """Push the parts of a response that is there as a whole.
+def push_whole(chat: Chat, response: Response, content: bytes, http_version: str, closes: bool) -> tuple[int, bool]:
+    """Push a response that is there as a whole, with `content`, which is its body or, in answer to HEAD, nothing.
 
-    Returns how many bytes its body has, as far as it is sent, and whether the connection has to be closed after it.
+    Returns how many bytes of content are sent, and whether the connection has to be closed after it.
     """
-    status, headers, body, length, _ = parts
-    data, closes, _ = response_head(status, headers, length, http_version, closes)
-    if not (with_body and isinstance(body, bytes)) or status in WITHOUT_CONTENT:
-        body = b""
-    size = len(body)
+    status = response._status
+    if status in WITHOUT_CONTENT:
+        content = b""
+    size = len(content)
+    head, closes, _ = response_head(status, response._headers, response._length, http_version, closes)
     if size <= _COPIED_BYTES:
-        data += body
+        chat.push(head + content)
     else:
-        chat.push(data)
-        data = body
-    chat.push(data)
+        chat.push(head)
+        chat.push(content)
     return size, closes
 
 
@@ -83,10 +82,7 @@ class Outgoing:
         self._response = response
         self._request = request
         self._begin = begin
-        body = response.body
-        # It is sent past `write_to` only if that is ours: another may make something else of it.
-        is_ours = type(response).write_to is Response.write_to
-        self._file = body if is_ours and isinstance(body, FileBody) else None
+        self._file: FileBody | None = None
 
     async def send(self) -> None:
         """Push it all, at the pace of the client. The response is closed, whatever happens.
@@ -95,6 +91,9 @@ class Outgoing:
         """
         response = self._response
         try:
+            # It is sent past `write_to` only if that is ours: another may make something else of it.
+            if type(response).write_to is Response.write_to and isinstance(response.body, FileBody):
+                self._file = response.body
             if self._request.method == "HEAD" or response.status in WITHOUT_CONTENT:
                 self._push_head()
             else:
@@ -107,8 +106,9 @@ class Outgoing:
             await self._close()
 
     def _push_head(self) -> None:
+        response = self._response
+        status, headers, body, length = response.status, response.headers, response.body, response.length
         self.begun = True
-        status, headers, body, length, _ = self._response._parts()
         closes, http_version = not self._begin(not isinstance(body, bytes)), self._request.http_version
         head, self.closes, self._chunked = response_head(status, headers, length, http_version, closes)
         self._chat.push(head)
