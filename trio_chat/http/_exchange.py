@@ -82,7 +82,7 @@ class Exchange:
                     raise
                 response = self._answer_to(exc)
             content = response._content()
-            if content is None or self._chat.closing or not self._reader.complete:
+            if content is None or not self._reader.complete:
                 await self._send(response)
             elif (rest := self._push(response, content)) is not None:
                 await rest
@@ -123,12 +123,13 @@ class Exchange:
                 await self._drop_rest()
             except HTTPError as refusal:
                 response = response_to(refusal)
-        if self._chat.closing:  # the application wanted no answer, has switched protocols, or the client is gone
+        if (content := response._content()) is not None:
+            if (rest := self._push(response, content)) is not None:
+                await rest
+        elif self._chat.closing:
             await response.aclose()
-        elif (content := response._content()) is None:
+        else:
             await self._stream(response)
-        elif (rest := self._push(response, content)) is not None:
-            await rest
 
     async def _resolved(self, response: Response) -> Response:
         """What is sent to this request, or the answer to its failure."""
@@ -151,12 +152,15 @@ class Exchange:
             content = b""
         try:
             size, closes = push_whole(chat, response, content, request.http_version, closes)
-        except Exception:
+        except Exception as exc:
+            if chat.closing and isinstance(exc, trio.ClosedResourceError):
+                return None  # the application wanted no answer, has switched protocols, or the client is gone
             logger.exception("the answer to %s was cut off", request)
             closes = True
         request.answered = self._reader.is_answered = True
         self._status, self._sent_bytes = response._status, size
-        if chat.queued_bytes > chat.high_water_bytes:
+        # What is queued in front of a small one is waited for by the conversation, before the next request.
+        if size > chat.high_water_bytes and chat.queued_bytes > chat.high_water_bytes:
             return self._drain(closes)
         if closes:
             chat.close_when_done()
