@@ -64,6 +64,7 @@ class Request:
     taken_over: bool = False
     upgraded: bool = False
     answered: bool = False
+    has_form: bool = False
     _form: Form | None = None
     _headers: Headers | None = None  # in the place of the client's
     _content: bytes | None = None  # the whole body, once it has been read
@@ -81,7 +82,6 @@ class Request:
         self._fields = fields
         self._body = body
         self._connection = connection
-        self.has_form: bool = False
 
     # What is not asked for is not worked out.
 
