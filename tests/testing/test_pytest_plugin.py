@@ -121,6 +121,34 @@ def test_a_transcript_that_fails_by_an_exception_shows_where(echo: pytest.Pytest
     result = echo.runpytest()
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*raise LookupError*", "*LookupError: as you wish*"])
+    assert result.stdout.str().count('.py", line ') == 1, "there are others than the handler's own frame"
+    assert [line.strip() for line in result.outlines].count("S: <error> LookupError: as you wish") == 1
+
+
+def test_failures_of_several_tasks_show_all_of_their_own_frames_and_no_others(echo: pytest.Pytester) -> None:
+    echo.makepyfile(
+        several="""
+        import trio
+        from trio_chat import AsyncChat
+
+        class Several(AsyncChat):
+            def handle_connect(self):
+                self.nursery.start_soon(self.fail, KeyError)
+                self.nursery.start_soon(self.fail, OSError)
+
+            async def fail(self, kind):
+                try:
+                    await trio.sleep(1)
+                finally:
+                    raise kind from ZeroDivisionError()
+    """
+    )
+    write(echo, "fails.transcript", "handler: several.py:Several\n\nC: <pause 1>\n")
+    result = echo.runpytest()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines_random(["*| KeyError", "*| OSError", "*| ZeroDivisionError"])
+    assert result.stdout.str().count('.py", line ') == 2
+    assert '.py", line ' in echo.runpytest("--full-trace").stdout.str()
 
 
 @pytest.mark.parametrize(
@@ -130,6 +158,11 @@ def test_a_transcript_that_fails_by_an_exception_shows_where(echo: pytest.Pytest
         ("handler: nowhere.py:Echo\n\nC: hello", "*names a file that is not there: *nowhere.py*"),
         ("handler: Echo\n\nC: hello", "*is module:name, or file.py:name; got 'Echo'*"),
         ("handler: echo.py:Ecco\n\nC: hello", "*has no attribute 'Ecco'*"),
+        ("handler: nowhere:Echo\n\nC: hello", "ModuleNotFoundError: No module named 'nowhere'"),
+        (
+            "handler: echo.py:trio\n\nC: hello",
+            "TypeError: the header handler names something that makes no handlers: *",
+        ),
     ],
 )
 def test_a_transcript_that_cannot_be_played_says_why(echo: pytest.Pytester, text: str, words: str) -> None:
@@ -138,6 +171,7 @@ def test_a_transcript_that_cannot_be_played_says_why(echo: pytest.Pytester, text
     assert result.ret != 0
     result.stdout.fnmatch_lines([words])
     result.stdout.no_fnmatch_line("*TranscriptError*")
+    assert len(result.outlines) < 25
 
 
 def test_transcripts_of_other_programs_are_left_alone(echo: pytest.Pytester) -> None:

@@ -17,6 +17,8 @@ from ._idleness import in_time, let_time_go_by, wait_until_idle
 from ._streams import BreakingStream
 
 _A_LOT_OF_BYTES = 1024 * 1024
+#: What stands above the dialogue in the message of a `Mismatch` that shows it.
+THE_DIALOGUE = "\n  the dialogue:\n"
 
 ErrorT = TypeVar("ErrorT", bound=Exception)
 
@@ -227,4 +229,4 @@ class Peer:
         """Raise `Mismatch` with the dialogue so far; from what has failed before, or else from `causes`."""
         shown = "\n".join(f"    {line}" for line in self.dialogue.last_lines()) or "    (nothing was said)"
         cause = (*self._errors, *causes, None)[0]
-        raise Mismatch(f"{message}\n  the dialogue:\n{shown}") from cause
+        raise Mismatch(f"{message}{THE_DIALOGUE}{shown}") from cause

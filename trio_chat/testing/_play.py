@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import groupby
 
 from .. import HandlerFactory
@@ -35,9 +36,16 @@ async def run_transcript(
     await play(handler_factory, parse_transcript(text, newline=newline), patience=patience)
 
 
-async def play(handler_factory: HandlerFactory, transcript: Transcript, *, patience: float = 5.0) -> None:
-    """As `run_transcript`, for one that has been parsed."""
+async def play(
+    handler_factory: HandlerFactory,
+    transcript: Transcript,
+    *,
+    patience: float = 5.0,
+    show: Callable[[Peer], object] = lambda peer: None,
+) -> None:
+    """As `run_transcript`, for one that has been parsed; `show` gets the peer, before it says anything."""
     async with open_chat(handler_factory, patience=patience) as peer:
+        show(peer)
         for (speaker, _), steps in groupby(transcript.steps, lambda step: (step.speaker, step.kind in ("text", "raw"))):
             if speaker == "C":
                 await _say(peer, list(steps), transcript)

@@ -18,7 +18,7 @@ import re
 import sys
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +29,10 @@ from trio.testing import MockClock
 from .. import HandlerFactory, serve_tcp
 from ._idleness import with_time_going_by
 from ._open_chat import open_chat
-from ._peer import Mismatch, Peer
+from ._peer import THE_DIALOGUE, Mismatch, Peer
 from ._play import play
 from ._tasks import background_tasks
+from ._tracebacks import told
 from ._transcript import Transcript, TranscriptError, parse_transcript
 
 _HANDLER = re.compile(r"^\s*handler:", re.MULTILINE)
@@ -75,12 +76,13 @@ class TranscriptItem(pytest.Item):
 
     def runtest(self) -> None:
         factory = _named(self._transcript.headers["handler"], self.path.parent)
-        trio.run(play, factory, self._transcript, clock=MockClock())
+        peers = self.stash.setdefault(_peers, [])
+        trio.run(partial(play, factory, self._transcript, show=peers.append), clock=MockClock())
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        if isinstance(excinfo.value, Mismatch) and excinfo.value.__cause__ is None:
-            return str(excinfo.value)
-        return super().repr_failure(excinfo, style)
+        if self.config.getoption("fulltrace", False):
+            return super().repr_failure(excinfo, style)
+        return told(excinfo.value)
 
     def reportinfo(self) -> tuple[Path, int, str]:
         return self.path, 0, self.name
@@ -93,6 +95,8 @@ def _named(name: str, folder: Path) -> HandlerFactory:
         raise ValueError(f"the header handler is module:name, or file.py:name; got {name!r}")
     module = _module_of((folder / where).resolve()) if where.endswith(".py") else importlib.import_module(where)
     factory: HandlerFactory = getattr(module, attribute)
+    if not callable(factory):
+        raise TypeError(f"the header handler names something that makes no handlers: {factory!r}")
     return factory
 
 
@@ -151,10 +155,18 @@ def tcp_server() -> Callable[..., AbstractAsyncContextManager[int]]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    if report.when == "call" and report.failed:
+    if report.when == "call" and report.failed and not _is_told(item, call):
         peers: list[Peer] = item.stash.get(_peers, [])
         for number, peer in enumerate(peers, 1):
             report.sections.append((f"dialogue {number}", str(peer.dialogue)))
     return report
+
+
+def _is_told(item: pytest.Item, call: pytest.CallInfo[None]) -> bool:
+    """Whether what has failed shows all there is of a dialogue."""
+    failure = call.excinfo.value if call.excinfo else None
+    return isinstance(item, TranscriptItem) and isinstance(failure, Mismatch) and THE_DIALOGUE in str(failure)
