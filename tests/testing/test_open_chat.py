@@ -145,6 +145,26 @@ async def test_a_side_that_has_ended_is_not_ended_again(mock_clock: MockClock) -
     assert str(peer.dialogue) == "C: <eof>\nS: <eof>"
 
 
+async def test_who_ends_it_again_has_ended_it_once() -> None:
+    async def script(peer: Peer) -> None:
+        for end in (peer.send_eof, peer.break_connection, peer.break_connection, peer.send_eof):
+            await end()
+
+    peer = await converse(script)
+    assert str(peer.dialogue) == "C: <eof>\nC: <reset>"
+
+
+async def test_behind_an_end_that_is_known_nothing_comes() -> None:
+    async with open_chat(Echo) as peer:
+        await peer.send_eof()
+        await peer.expect_eof()
+        await peer.expect_nothing()
+        await peer.expect_eof()
+    async with open_chat(Echo) as peer:
+        await peer.break_connection()
+        await peer.expect_nothing()
+
+
 async def test_the_peer_breaks_the_connection() -> None:
     class Waiting(Echo):
         told: str = ""

@@ -49,7 +49,9 @@ class Peer:
         self._patience = patience
         self._unread = bytearray()
         self._end: Event = ""  # how the handler's side has ended
-        self._ended = False  # ours
+        self._end_is_known = False  # it was expected, or we have made it
+        self._ended = False  # our side
+        self._broken = False  # by us
         self._errors: list[Exception] = []  # that were not expected yet
         self._noted: list[Exception] = []  # all of them
         self._over = trio.Event()  # the conversation
@@ -79,7 +81,10 @@ class Peer:
             await self._fail_after_a_look("the handler has closed the connection, and cannot be sent anything", *broken)
 
     async def send_eof(self) -> None:
-        """End our side of the connection; the handler may go on sending."""
+        """End our side of the connection, unless it has ended; the handler may go on sending."""
+        if self._ended:
+            await trio.lowlevel.checkpoint()
+            return
         self.dialogue.happened("C", "<eof>")
         self._ended = True
         await self.stream.send_eof()
@@ -89,9 +94,11 @@ class Peer:
 
         What has come, and nothing has expected, is lost.
         """
-        self.dialogue.happened("C", "<reset>")
-        self._ended = True
+        if not self._broken:
+            self.dialogue.happened("C", "<reset>")
+        self._ended = self._broken = True
         self._end = self._end or "<reset>"
+        self._end_is_known = True
         self._unread.clear()  # more of it may be on its way, and nobody will ever know
         self._handlers_end.break_now()
         await trio.lowlevel.checkpoint()
@@ -135,11 +142,15 @@ class Peer:
             pass
         if self._unread or self._end != "<eof>":
             self.fail(f"expected the end of the connection; {self._what_has_come()}")
+        self._end_is_known = True
 
     async def expect_nothing(self) -> None:
-        """See that nothing comes, neither bytes nor the end, before all tasks are blocked. Raises `Mismatch`."""
+        """See that nothing comes, neither bytes nor the end, before all tasks are blocked. Raises `Mismatch`.
+
+        Behind an end that was expected, or that was ours (`break_connection`), there is nothing.
+        """
         is_idle = await self._take_what_has_come()
-        if self._unread or self._end:
+        if self._unread or (self._end and not self._end_is_known):
             self.fail(f"expected nothing; {self._what_has_come()}")
         if not is_idle:
             self.fail("expected nothing; but tasks take step after step, and something may come at any time")
