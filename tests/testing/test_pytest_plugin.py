@@ -186,7 +186,7 @@ def test_a_header_that_there_is_not(echo: pytest.Pytester) -> None:
     write(echo, "wrong.transcript", "handler: echo.py:Echo\nclock: mock\n\nC: a\nS: a\n")
     result = echo.runpytest()
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*no such header: clock*"])
+    result.stdout.fnmatch_lines(["*line 2: no such header: clock*"])
 
 
 def test_a_file_with_a_dataclass_and_a_neighbour(echo: pytest.Pytester) -> None:

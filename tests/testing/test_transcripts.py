@@ -252,6 +252,12 @@ async def test_other_line_ends() -> None:
         ("S: <raw x> a", "is not understood"),
         ("S: <raw 0> a", "is not understood"),
         ("newline: none\nS: <any>", "<any> goes up to the line end"),
+        ("C: one\nS: <raw>", "line 2: these are no bytes"),
+        ("C: <raw 3>", "line 1: these are no bytes"),
+        ("newline: none\nC: one\nC:", "line 3: these are no bytes"),
+        ("newline: none\nS:", "line 2: these are no bytes"),
+        ("C: one\nS: \udcff", r"line 2: this cannot be said in UTF-8: '\udcff'"),
+        ("S: <error> \udcff", "line 1: this cannot be said in UTF-8"),
     ],
 )
 def test_what_is_no_transcript(text: str, words: str) -> None:
@@ -260,10 +266,44 @@ def test_what_is_no_transcript(text: str, words: str) -> None:
     assert words in str(caught.value)
 
 
-async def test_who_has_ended_says_nothing_more() -> None:
-    for end in ("eof", "reset"):
-        with pytest.raises(RuntimeError, match="has ended its side"):
-            await run_transcript(Lines, f"C: <{end}>\nC: more")
+@pytest.mark.parametrize("end", ["eof", "reset"])
+@pytest.mark.parametrize("then", ["more", "<raw> more", "<eof>", "<reset>"])
+def test_who_has_ended_says_nothing_more(end: str, then: str) -> None:
+    text = f"C: one\nC: <{end}>\nC: <pause 1>\nS: one\nC: {then}"
+    if (end, then) == ("eof", "<reset>"):
+        assert parse_transcript(text).steps[-1].kind == "reset"
+    else:
+        with pytest.raises(TranscriptError, match=f"line 5: C: can say nothing more after <{end}> in line 2"):
+            parse_transcript(text)
+
+
+async def test_behind_an_end_that_is_known_there_is_nothing() -> None:
+    await run_transcript(Lines, "C: one\nS: one\nC: <reset>\nS: <nothing>")
+    await run_transcript(Lines, "C: quit\nS: <eof>\nS: <nothing>\nS: <eof>")
+    with pytest.raises(Mismatch, match="expected nothing; what has come is <eof>"):
+        await run_transcript(Lines, "C: quit\nS: <nothing>")
+
+
+async def test_a_header_that_nobody_knows_is_for_others_to_play() -> None:
+    text = "handler: x:y\nnewlin: LF\nC: one\nS: one"
+    assert parse_transcript(text).headers["newlin"] == "LF"
+    with pytest.raises(TranscriptError, match="line 2: no such header: newlin"):
+        await run_transcript(Lines, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "newline", "words"),
+    [
+        (b"C: one", b"\n", "a transcript is a str; got b'C: one'"),
+        (None, b"\n", "a transcript is a str; got None"),
+        ("C: one", "LF", r"newline is in bytes, as b'\\n'; got 'LF'"),
+    ],
+)
+async def test_what_a_transcript_is_given_as(text: Any, newline: Any, words: str) -> None:
+    with pytest.raises(TypeError, match=words):
+        parse_transcript(text, newline=newline)
+    with pytest.raises(TypeError, match=words):
+        await run_transcript(Lines, text, newline=newline)
 
 
 async def test_a_recorded_dialogue_of_other_line_ends_can_be_played() -> None:

@@ -9,7 +9,7 @@ from .. import HandlerFactory
 from ._dialogue import in_words, shortened
 from ._open_chat import open_chat
 from ._peer import Mismatch, Peer
-from ._transcript import Step, Transcript, parse_transcript
+from ._transcript import Step, Transcript, parse_playable
 
 
 async def run_transcript(
@@ -30,10 +30,10 @@ async def run_transcript(
 
     Raises:
         Mismatch: if the dialogue goes otherwise. The message points at the line.
-        TranscriptError: if that is no transcript.
+        TranscriptError: if that is no transcript, or has headers besides `newline` and `handler`, which is for pytest.
         Exception: what the handler has raised.
     """
-    await play(handler_factory, parse_transcript(text, newline=newline), patience=patience)
+    await play(handler_factory, parse_playable(text, newline=newline), patience=patience)
 
 
 async def play(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -14,6 +14,7 @@ from ._dialogue import Speaker, shortened
 Kind: TypeAlias = Literal["text", "raw", "pattern", "nothing", "pause", "eof", "reset", "error"]
 
 NEWLINES = {"CRLF": b"\r\n", "LF": b"\n", "none": b""}
+_PLAYED_HEADERS = ("handler", "newline")
 _TURN = re.compile(r"([CS]):(?:\s+(.*))?")
 _HEADER = re.compile(r"([a-z][a-z-]+):\s*(.*)")
 _MARKER = re.compile(r"<(raw|nothing|pause|eof|reset|error)\b([^>]*)>(.*)", re.IGNORECASE)
@@ -93,6 +94,8 @@ def parse_transcript(text: str, *, newline: bytes = b"\r\n") -> Transcript:
         <reset>        C: the connection breaks
         <error> text   S: the handler fails, or logs an exception as an error, and the text stands in "KeyError: 'x'"
 
+    Behind its `<eof>` or `<reset>` the client says nothing more; it may pause, and break what it has ended.
+
     Before the first line of the dialogue there may be headers, as `newline`; others are for whoever plays it.
 
     Args:
@@ -100,7 +103,12 @@ def parse_transcript(text: str, *, newline: bytes = b"\r\n") -> Transcript:
 
     Raises:
         TranscriptError: if it is none; the message says in which line, and why.
+        TypeError: if `text` is no str, or `newline` no bytes.
     """
+    if not isinstance(text, str):
+        raise TypeError(f"a transcript is a str; got {text!r:.60}")
+    if not isinstance(newline, bytes):
+        raise TypeError(f"newline is in bytes, as b'\\n'; got {newline!r:.60}")
     headers: dict[str, str] = {}
     turns: list[tuple[int, Speaker, str]] = []
     for number, line in _lines(text):
@@ -120,7 +128,18 @@ def parse_transcript(text: str, *, newline: bytes = b"\r\n") -> Transcript:
         if name not in NEWLINES:
             raise TranscriptError(f"the header newline is one of {', '.join(NEWLINES)}; got {name!r}")
         newline = NEWLINES[name]
-    return Transcript(text, newline, tuple(_step(*turn, newline) for turn in turns), headers)
+    steps = tuple(_step(*turn, newline) for turn in turns)
+    _check_the_client_has_not_ended(steps)
+    return Transcript(text, newline, steps, headers)
+
+
+def parse_playable(text: str, *, newline: bytes = b"\r\n") -> Transcript:
+    """As `parse_transcript`, for those who play it: nobody knows of other headers."""
+    transcript = parse_transcript(text, newline=newline)
+    for number, line in _lines(text):
+        if (header := _HEADER.fullmatch(line)) and header[1] not in _PLAYED_HEADERS:
+            raise TranscriptError(f"line {number}: no such header: {header[1]}")
+    return transcript
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
@@ -130,6 +149,10 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _step(line: int, speaker: Speaker, text: str, newline: bytes) -> Step:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise TranscriptError(f"line {line}: this cannot be said in UTF-8: {text!r}") from None
     step = _marked(line, speaker, text)
     if step is None and _ANY.search(text):
         pattern = b".*".join(re.escape(part.encode()) for part in _ANY.split(text)) + re.escape(newline)
@@ -137,10 +160,24 @@ def _step(line: int, speaker: Speaker, text: str, newline: bytes) -> Step:
         if not newline:
             raise TranscriptError(f"line {line}: <any> goes up to the line end, and here there is none")
     if step is None:
-        return Step(line, speaker, "text", text.encode() + newline)
+        step = Step(line, speaker, "text", text.encode() + newline)
+    if step.kind in ("text", "raw") and not step.data:
+        raise TranscriptError(f"line {line}: these are no bytes; that none come is written as S: <nothing>")
     if speaker != _SAID_BY.get(step.kind, speaker):
         raise TranscriptError(f"line {line}: that is not for {speaker}: to say; got {text!r}")
     return step
+
+
+def _check_the_client_has_not_ended(steps: Iterable[Step]) -> None:
+    """Who has ended its side only waits, or breaks what is left of the connection."""
+    end: Step | None = None
+    for step in steps:
+        if step.speaker == "S" or step.kind == "pause":
+            continue
+        if end is not None and (end.kind, step.kind) != ("eof", "reset"):
+            raise TranscriptError(f"line {step.line}: C: can say nothing more after <{end.kind}> in line {end.line}")
+        if step.kind in ("eof", "reset"):
+            end = step
 
 
 def _marked(line: int, speaker: Speaker, text: str) -> Step | None:

@@ -33,7 +33,7 @@ from ._peer import THE_DIALOGUE, Mismatch, Peer
 from ._play import play
 from ._tasks import background_tasks
 from ._tracebacks import told
-from ._transcript import Transcript, TranscriptError, parse_transcript
+from ._transcript import Transcript, TranscriptError, parse_playable
 
 _HANDLER = re.compile(r"^\s*handler:", re.MULTILINE)
 _peers: pytest.StashKey[list[Peer]] = pytest.StashKey()
@@ -59,11 +59,9 @@ def _text_of(path: Path) -> str:
 class TranscriptFile(pytest.File):
     def collect(self) -> Iterator[pytest.Item]:
         try:
-            transcript = parse_transcript(_text_of(self.path))
+            transcript = parse_playable(_text_of(self.path))
         except TranscriptError as exc:
             raise self.CollectError(f"{self.path}: {exc}") from None
-        if unknown := transcript.headers.keys() - {"handler", "newline"}:
-            raise self.CollectError(f"{self.path}: no such header: {', '.join(sorted(unknown))}")
         yield TranscriptItem.from_parent(self, name=self.path.stem, transcript=transcript)
 
 
