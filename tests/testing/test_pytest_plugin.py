@@ -182,6 +182,31 @@ def test_transcripts_of_other_programs_are_left_alone(echo: pytest.Pytester) -> 
     echo.runpytest().assert_outcomes(passed=2)
 
 
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_a_transcript_that_is_not_in_utf_8_does_not_pass_for_somebody_elses(echo: pytest.Pytester, mark: bytes) -> None:
+    text = TRANSCRIPT.format(answer="hello").replace("\n\n", "\n# caf\xe9\n")
+    (echo.path / "latin.transcript").write_bytes(mark + text.encode("latin-1"))
+    result = echo.runpytest()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines([r"*latin.transcript: line 2: this is not UTF-8: b'\xe9'"])
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        ("handlr: echo.py:Echo", "line 1: no such header: handlr"),
+        ("Handler: echo.py:Echo", "line 1: a line begins with C: or S:*"),
+        ("newline: LF", "the header handler, which names a handler factory, is missing"),
+    ],
+)
+def test_a_file_that_is_asked_for_is_a_transcript(echo: pytest.Pytester, header: str, words: str) -> None:
+    write(echo, "asked.transcript", f"{header}\n\nC: hello\nS: hello\n")
+    result = echo.runpytest("asked.transcript")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines([f"*asked.transcript: {words}"])
+    echo.runpytest().assert_outcomes()
+
+
 def test_a_header_that_there_is_not(echo: pytest.Pytester) -> None:
     write(echo, "wrong.transcript", "handler: echo.py:Echo\nclock: mock\n\nC: a\nS: a\n")
     result = echo.runpytest()

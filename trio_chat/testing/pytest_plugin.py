@@ -2,7 +2,8 @@
 
 - A file `*.transcript` with a header `handler: …` is a test: see `trio_chat.testing.parse_transcript`. The header names
   a handler factory, `module:name`, or `file.py:name` with a file beside the transcript. It is played on a `MockClock`
-  that stands still: time goes by where the transcript says so.
+  that stands still: time goes by where the transcript says so. A file without that header is somebody else's, and left
+  alone, unless it is named on the command line.
 - `chat(handler_factory, …)` is `trio_chat.testing.open_chat`; if the test fails, its report shows the dialogues.
 - `tcp_server(handler_factory, …)` is an async context manager, too: serves on a free port of 127.0.0.1, which it
   gives, and stops gracefully at the end of the block.
@@ -35,7 +36,7 @@ from ._tasks import background_tasks
 from ._tracebacks import told
 from ._transcript import Transcript, TranscriptError, parse_playable
 
-_HANDLER = re.compile(r"^\s*handler:", re.MULTILINE)
+_HANDLER = re.compile(rb"^(?:\xef\xbb\xbf)?\s*handler:", re.MULTILINE)  # perhaps behind a byte order mark
 _peers: pytest.StashKey[list[Peer]] = pytest.StashKey()
 
 
@@ -43,26 +44,29 @@ _peers: pytest.StashKey[list[Peer]] = pytest.StashKey()
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
-    if file_path.suffix == ".transcript" and _HANDLER.search(_text_of(file_path)):
-        return TranscriptFile.from_parent(parent, path=file_path)
+    if file_path.suffix == ".transcript":
+        is_asked_for = parent.session.isinitpath(file_path)  # by its name, on the command line
+        if is_asked_for or _HANDLER.search(file_path.read_bytes()):
+            return TranscriptFile.from_parent(parent, path=file_path)
     return None  # other programs have files of that name, too
-
-
-def _text_of(path: Path) -> str:
-    """The text; of what is none, nothing."""
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        return ""
 
 
 class TranscriptFile(pytest.File):
     def collect(self) -> Iterator[pytest.Item]:
         try:
-            transcript = parse_playable(_text_of(self.path))
+            transcript = parse_playable(self._text())
         except TranscriptError as exc:
             raise self.CollectError(f"{self.path}: {exc}") from None
+        if "handler" not in transcript.headers:
+            raise self.CollectError(f"{self.path}: the header handler, which names a handler factory, is missing")
         yield TranscriptItem.from_parent(self, name=self.path.stem, transcript=transcript)
+
+    def _text(self) -> str:
+        try:
+            return self.path.read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError as exc:
+            line = exc.object.count(b"\n", 0, exc.start) + 1
+            raise TranscriptError(f"line {line}: this is not UTF-8: {exc.object[exc.start : exc.end]!r}") from None
 
 
 class TranscriptItem(pytest.Item):
