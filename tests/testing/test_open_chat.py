@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -924,10 +925,40 @@ async def test_what_is_no_handler_and_what_are_no_bytes() -> None:
     with pytest.raises(TypeError, match="returned 3, not an AsyncChat"):
         await converse(do_nothing, lambda stream: 3)
     async with open_chat(Echo) as peer:
-        with pytest.raises(TypeError, match="takes bytes; got 'text'"):
-            await peer.send("text")  # type: ignore[arg-type]
-        await peer.send(memoryview(b"one\n"))  # type: ignore[arg-type]
-        await peer.expect(b"one\n")
+        methods: list[Any] = [peer.send, peer.expect, peer.expect_until]
+        for wrong in ("text", None, 10, (b"one", b"two")):
+            for method in methods:
+                with pytest.raises(TypeError, match=re.escape(f"{method.__name__}() takes bytes; got {wrong!r}")):
+                    await method(wrong)
+        for kind in (bytes, bytearray, memoryview):
+            for method, data in zip(methods, (b"one\ntwo\n", b"one\n", b"\n"), strict=True):
+                await method(kind(data))
+
+
+@pytest.mark.parametrize("seconds", [-1, math.nan, math.inf])
+async def test_a_pause_that_there_cannot_be(seconds: float) -> None:
+    async with open_chat(Echo) as peer:
+        with pytest.raises(ValueError, match=f"takes a number of seconds; got {seconds}"):
+            await peer.pause(seconds)
+        assert not peer.dialogue.turns
+
+
+async def test_an_error_of_one_of_several_kinds() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.send(b"log\n")
+        assert isinstance(await peer.expect_error((OSError, LookupError)), LookupError)
+        await peer.send(b"log\n")
+        await peer.expect_error((OSError, ValueError), "no")
+
+    told = await mismatch(script)
+    assert "expected OSError or ValueError with 'no'; what has failed is LookupError('as you wish')" in str(told)
+
+
+@pytest.mark.parametrize("kind", ["LookupError", (), (LookupError, "OSError")])
+async def test_what_is_no_kind_of_error(kind: Any) -> None:
+    async with open_chat(Echo) as peer:
+        with pytest.raises(TypeError, match="takes an exception class, or a tuple of them; got"):
+            await peer.expect_error(kind)
 
 
 async def test_long_dialogues_take_time_in_proportion() -> None:

@@ -6,6 +6,7 @@ nothing comes is known when all tasks are blocked.
 
 from __future__ import annotations
 
+import math
 import re
 from typing import NoReturn, TypeVar
 
@@ -61,11 +62,9 @@ class Peer:
 
     async def send(self, data: bytes) -> None:
         """Say `data`. Raises `Mismatch` if nobody listens any more."""
-        if not isinstance(data, bytes | bytearray | memoryview):
-            raise TypeError(f"send() takes bytes; got {data!r:.60}")
+        data = _bytes_of(data, "send")
         if self._ended:
             raise RuntimeError("the peer has ended its side, and can say nothing more")
-        data = bytes(data)
         self.dialogue.said("C", data)
         broken: list[Exception] = []
 
@@ -105,6 +104,8 @@ class Peer:
 
     async def pause(self, seconds: float) -> None:
         """Let so much time go by; on a `MockClock` that stands still, move it."""
+        if not 0 <= seconds < math.inf:
+            raise ValueError(f"pause() takes a number of seconds; got {seconds!r}")
         self.dialogue.happened("C", f"<pause {seconds}>")
         await let_time_go_by(seconds)
 
@@ -112,7 +113,7 @@ class Peer:
 
     async def expect(self, data: bytes) -> None:
         """Wait for exactly `data`. What comes behind it is for the next expectation. Raises `Mismatch`."""
-        if not data:
+        if not (data := _bytes_of(data, "expect")):
             raise ValueError("to expect that nothing comes, use expect_nothing()")
         until = self._until()
         while not self._unread.startswith(data):
@@ -123,7 +124,7 @@ class Peer:
 
     async def expect_until(self, terminator: bytes) -> bytes:
         """Wait for `terminator`, and return what comes up to it, with it. Raises `Mismatch`."""
-        if not terminator:
+        if not (terminator := _bytes_of(terminator, "expect_until")):
             raise ValueError("a terminator has at least one byte")
         until, searched = self._until(), 0
         while (at := self._unread.find(terminator, max(searched - len(terminator) + 1, 0))) < 0:
@@ -155,23 +156,27 @@ class Peer:
         if not is_idle:
             self.fail("expected nothing; but tasks take step after step, and something may come at any time")
 
-    async def expect_error(self, kind: type[ErrorT], match: str = "") -> ErrorT:
+    async def expect_error(self, kind: type[ErrorT] | tuple[type[ErrorT], ...], match: str = "") -> ErrorT:
         """Wait until something has failed, and return the exception: what `run()` raised, or what was logged.
 
         Args:
-            kind: the exception is one of these.
+            kind: the exception is one of this class, or of one of these.
             match: a regular expression that is found in its text.
 
         Raises `Mismatch` if nothing has failed, or something else.
         """
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        if not (kinds and all(isinstance(one, type) for one in kinds)):
+            raise TypeError(f"expect_error() takes an exception class, or a tuple of them; got {kind!r}")
         until = self._until()
         while not (self._errors or self._over.is_set()):
             if not await in_time(self._news.wait, until - trio.current_time()):
                 break
-        fitting = (error for error in self._errors if isinstance(error, kind) and re.search(match, str(error)))
+        fitting = (error for error in self._errors if isinstance(error, kinds) and re.search(match, str(error)))
         if (error := next(fitting, None)) is None:
             failed = ", ".join(map(repr, self._errors)) or "nothing"
-            self.fail(f"expected {kind.__name__}" + f" with {match!r}" * bool(match) + f"; what has failed is {failed}")
+            expected = " or ".join(one.__name__ for one in kinds) + f" with {match!r}" * bool(match)
+            self.fail(f"expected {expected}; what has failed is {failed}")
         self._errors.remove(error)
         return error
 
@@ -241,3 +246,9 @@ class Peer:
         shown = "\n".join(f"    {line}" for line in self.dialogue.last_lines()) or "    (nothing was said)"
         cause = (*self._errors, *causes, None)[0]
         raise Mismatch(f"{message}{THE_DIALOGUE}{shown}") from cause
+
+
+def _bytes_of(data: bytes, method: str) -> bytes:
+    if not isinstance(data, bytes | bytearray | memoryview):
+        raise TypeError(f"{method}() takes bytes; got {data!r:.60}")
+    return bytes(data)
