@@ -330,6 +330,45 @@ async def test_threads_are_waited_for_on_a_clock_that_stands_still(mock_clock: M
         await peer.expect(b"thread\n")
 
 
+async def all_there(peer: Peer) -> list[Callable[[], Awaitable[object]]]:
+    """Calls of all methods, in an order in which each finds there what it waits for."""
+    await peer.send(b"one\ntwo\nlog\nquit\n")
+    await peer.expect(b"one\n")
+    await trio.testing.wait_all_tasks_blocked()
+    return [
+        lambda: peer.send(b"three\n"),
+        lambda: peer.pause(0),
+        lambda: peer.expect(b"tw"),
+        lambda: peer.expect_until(b"\n"),
+        lambda: peer.expect_error(LookupError),
+        peer.expect_eof,
+        peer.expect_nothing,
+        peer.send_eof,
+        peer.send_eof,
+        peer.break_connection,
+    ]
+
+
+async def test_all_are_checkpoints_even_if_what_they_wait_for_is_there() -> None:
+    async with open_chat(Echo) as peer:
+        for method in await all_there(peer):
+            with trio.testing.assert_checkpoints():
+                await method()
+
+
+async def test_what_is_cancelled_at_once_leaves_all_as_it_was() -> None:
+    async with open_chat(Echo) as peer:
+        *methods, break_connection = await all_there(peer)
+        for method in methods:
+            before = str(peer.dialogue)
+            with trio.move_on_after(0) as scope:
+                await method()
+            assert scope.cancelled_caught
+            assert str(peer.dialogue) == before
+            await method()
+        await break_connection()
+
+
 # ---------------------------------------------------------------------- what does not
 
 

@@ -34,6 +34,9 @@ class Peer:
     What does not come within `patience` seconds of Trio's clock is not expected any longer; on a `MockClock` that
     stands still, when all tasks are blocked.
 
+    All methods are checkpoints, also if what they wait for is there. An expectation that is cancelled takes nothing
+    out; what is cancelled before it begins to be sent does not stand in the dialogue.
+
     Attributes:
         chat: the handler.
         stream: this end of the connection. Who reads from it takes bytes away from the expectations.
@@ -63,6 +66,7 @@ class Peer:
     async def send(self, data: bytes) -> None:
         """Say `data`. Raises `Mismatch` if nobody listens any more."""
         data = _bytes_of(data, "send")
+        await trio.lowlevel.checkpoint()
         if self._ended:
             raise RuntimeError("the peer has ended its side, and can say nothing more")
         self.dialogue.said("C", data)
@@ -81,8 +85,8 @@ class Peer:
 
     async def send_eof(self) -> None:
         """End our side of the connection, unless it has ended; the handler may go on sending."""
+        await trio.lowlevel.checkpoint()
         if self._ended:
-            await trio.lowlevel.checkpoint()
             return
         self.dialogue.happened("C", "<eof>")
         self._ended = True
@@ -106,6 +110,7 @@ class Peer:
         """Let so much time go by; on a `MockClock` that stands still, move it."""
         if not 0 <= seconds < math.inf:
             raise ValueError(f"pause() takes a number of seconds; got {seconds!r}")
+        await trio.lowlevel.checkpoint()
         self.dialogue.happened("C", f"<pause {seconds}>")
         await let_time_go_by(seconds)
 
@@ -115,6 +120,7 @@ class Peer:
         """Wait for exactly `data`. What comes behind it is for the next expectation. Raises `Mismatch`."""
         if not (data := _bytes_of(data, "expect")):
             raise ValueError("to expect that nothing comes, use expect_nothing()")
+        await trio.lowlevel.checkpoint()
         until = self._until()
         while not self._unread.startswith(data):
             if not data.startswith(self._unread) or not await self._receive(until):
@@ -126,6 +132,7 @@ class Peer:
         """Wait for `terminator`, and return what comes up to it, with it. Raises `Mismatch`."""
         if not (terminator := _bytes_of(terminator, "expect_until")):
             raise ValueError("a terminator has at least one byte")
+        await trio.lowlevel.checkpoint()
         until, searched = self._until(), 0
         while (at := self._unread.find(terminator, max(searched - len(terminator) + 1, 0))) < 0:
             searched = len(self._unread)
@@ -138,6 +145,7 @@ class Peer:
 
     async def expect_eof(self) -> None:
         """Wait until the handler has ended its side, without anything before that. Raises `Mismatch`."""
+        await trio.lowlevel.checkpoint()
         until = self._until()
         while not self._unread and await self._receive(until):
             pass
@@ -168,6 +176,7 @@ class Peer:
         kinds = kind if isinstance(kind, tuple) else (kind,)
         if not (kinds and all(isinstance(one, type) for one in kinds)):
             raise TypeError(f"expect_error() takes an exception class, or a tuple of them; got {kind!r}")
+        await trio.lowlevel.checkpoint()
         until = self._until()
         while not (self._errors or self._over.is_set()):
             if not await in_time(self._news.wait, until - trio.current_time()):
