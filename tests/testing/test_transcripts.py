@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -369,6 +370,36 @@ def test_a_long_dialogue_is_cut() -> None:
     dialogue.said("C", b"".join(b"line %d\r\n" % number for number in range(1000)))
     first, second, *_, last = dialogue.last_lines()
     assert (first, second, last) == ("(940 lines before)", "C: line 940", "C: line 999")
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("rest", [b"", b"the rest"])
+def test_the_last_lines_of_several_turns_are_those_of_the_whole(end: bytes, rest: bytes) -> None:
+    dialogue = Dialogue()
+    for number in range(50):
+        dialogue.said("C", b"%d" % number + end + end + b"\xff" + end + rest)
+        dialogue.happened("C", "<pause 1>")
+        dialogue.said("S", b"a" + end)
+        first, *last = dialogue.last_lines()
+        lines = dialogue.lines()
+        if len(lines) <= 60:
+            assert [first, *last] == lines
+        else:
+            assert [first, *last] == [f"({len(lines) - 60} lines before)", *lines[-60:]]
+
+
+def test_of_a_long_dialogue_only_what_is_shown_is_made() -> None:
+    dialogue = Dialogue()
+    dialogue.said("S", b"a line\r\n" * 2_000_000 + b"x" * 20_000_000)
+    tracemalloc.start()
+    try:
+        first, *_, last = dialogue.last_lines()
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert first == "(1999941 lines before)"
+    assert last == f"S: <raw> {'x' * 241}… (19999509 characters) …{'x' * 250}"
+    assert peak < 1_000_000
 
 
 def test_a_dialogue_of_sixty_lines_is_shown_whole() -> None:

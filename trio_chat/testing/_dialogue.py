@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -16,6 +17,7 @@ Event: TypeAlias = str
 _MARKER = re.compile(r"<(?:any|eof|error|nothing|pause|raw|reset)\b", re.IGNORECASE)
 _SHOWN_LINES = 60
 _SHOWN_CHARACTERS = 500  # of a line
+_WRITTEN_BYTES = 4 * _SHOWN_CHARACTERS  # at either end of a line, for them
 
 
 @dataclass
@@ -55,28 +57,62 @@ class Dialogue:
         for turn in self.turns:
             if turn.event:
                 shown.append(f"{turn.speaker}: {turn.event}")
-            shown += [f"{turn.speaker}: {text}".rstrip() for text in _texts(bytes(turn.data), end)]
+            shown += [_written(turn.speaker, line, end) for line in _lines(bytes(turn.data), end)]
         return shown
 
     def last_lines(self) -> list[str]:
-        """The last of them, as many as one likes to read."""
-        lines = self.lines()
-        left_out = len(lines) - _SHOWN_LINES
-        if left_out > 0:
-            lines[:left_out] = [f"({left_out} lines before)"]
-        return [shortened(line) for line in lines]
+        """The last of them, as many, and as much of each, as one likes to read; of however much, no more is written."""
+        end = self.newline
+        shown: deque[str] = deque()
+        for turn in reversed(self.turns):
+            for start, stop in _places_of_last_lines(turn.data, end, _SHOWN_LINES - len(shown)):
+                line, left_out = _ends_of(turn.data, start, stop)
+                shown.appendleft(shortened(_written(turn.speaker, line, end), left_out))
+            if turn.event and len(shown) < _SHOWN_LINES:
+                shown.appendleft(shortened(f"{turn.speaker}: {turn.event}"))
+        if lines_before := sum(bool(turn.event) + _count_lines(turn.data, end) for turn in self.turns) - len(shown):
+            shown.appendleft(f"({lines_before} lines before)")
+        return list(shown)
 
     @property
     def newline(self) -> bytes:
         """What seems to end its lines: CR LF, or else LF."""
-        everything = b"".join(turn.data for turn in self.turns)
-        return b"\r\n" if b"\r\n" in everything or b"\n" not in everything else b"\n"
+        has_crlf, has_lf = (any(end in turn.data for turn in self.turns) for end in (b"\r\n", b"\n"))
+        return b"\r\n" if has_crlf or not has_lf else b"\n"
 
 
-def _texts(data: bytes, end: bytes) -> list[str]:
+def _lines(data: bytes, end: bytes) -> list[bytes]:
+    """With their ends; the last one may have none."""
     *lines, rest = data.split(end)
-    texts = [line.decode() if _stands(line) else f"<raw> {escaped(line + end)}" for line in lines]
-    return [*texts, f"<raw> {escaped(rest)}"] if rest else texts
+    return [line + end for line in lines] + [rest] * bool(rest)
+
+
+def _count_lines(data: bytearray, end: bytes) -> int:
+    return data.count(end) + (bool(data) and not data.endswith(end))
+
+
+def _places_of_last_lines(data: bytearray, end: bytes, most: int) -> Iterator[tuple[int, int]]:
+    """Where so many of the lines begin and stop, the last one first."""
+    stop = len(data)
+    while stop and most:
+        before = data.rfind(end, 0, stop - 1)
+        start = before + len(end) if before >= 0 else 0
+        yield start, stop
+        stop, most = start, most - 1
+
+
+def _ends_of(data: bytes | bytearray, start: int, stop: int) -> tuple[bytes, int]:
+    """The part of `data`; of a very long one only the ends, and how much is left out between them."""
+    left_out = stop - start - 2 * _WRITTEN_BYTES
+    if left_out <= 0:
+        return bytes(data[start:stop]), 0
+    return bytes(data[start : start + _WRITTEN_BYTES] + data[stop - _WRITTEN_BYTES : stop]), left_out
+
+
+def _written(speaker: Speaker, line: bytes, end: bytes) -> str:
+    text = line.removesuffix(end)
+    stands = line.endswith(end) and _stands(text)
+    return f"{speaker}: {text.decode() if stands else f'<raw> {escaped(line)}'}".rstrip()
 
 
 def _stands(line: bytes) -> bool:
@@ -99,13 +135,19 @@ def escaped(data: bytes) -> str:
     return re.sub(r"^ | $", r"\\x20", text)
 
 
-def shortened(text: str) -> str:
-    """The text for somebody to read; of a long one its beginning and its end."""
-    left_out = len(text) - _SHOWN_CHARACTERS
+def shortened(text: str, left_out: int = 0) -> str:
+    """The text for somebody to read; of a long one, out of which so much may be left already, both ends."""
+    left_out += len(text) - _SHOWN_CHARACTERS
     if left_out <= 0:
         return text
     half = _SHOWN_CHARACTERS // 2
     return f"{text[:half]}… ({left_out} characters) …{text[-half:]}"
+
+
+def in_short(data: bytes | bytearray) -> str:
+    """The `repr` of bytes, shortened, however many they are."""
+    ends, left_out = _ends_of(data, 0, len(data))
+    return shortened(repr(ends), left_out)
 
 
 def parting(one: Sequence[object], other: Sequence[object]) -> int:

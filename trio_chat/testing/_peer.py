@@ -13,7 +13,7 @@ from typing import NoReturn, TypeVar
 import trio
 
 from .. import AsyncChat
-from ._dialogue import Dialogue, Event, difference, shortened
+from ._dialogue import Dialogue, Event, difference, in_short
 from ._idleness import in_time, let_time_go_by, wait_until_idle
 from ._streams import BreakingStream
 
@@ -239,9 +239,7 @@ class Peer:
 
     def _what_has_come(self) -> str:
         if self._unread:
-            return f"what has come is {shortened(repr(bytes(self._unread)))}" + (
-                f", and {self._end}" if self._end else ""
-            )
+            return f"what has come is {in_short(self._unread)}" + (f", and {self._end}" if self._end else "")
         if self._end:
             return f"what has come is {self._end}"
         return f"nothing has come within {self._patience:g} seconds"

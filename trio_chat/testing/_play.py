@@ -6,7 +6,7 @@ from collections.abc import Callable
 from itertools import groupby
 
 from .. import HandlerFactory
-from ._dialogue import in_words, shortened
+from ._dialogue import in_short, in_words
 from ._open_chat import open_chat
 from ._peer import Mismatch, Peer
 from ._transcript import Step, Transcript, parse_playable
@@ -77,7 +77,7 @@ async def _hear(peer: Peer, step: Step, transcript: Transcript) -> None:
         if step.pattern is not None:
             line = await peer.expect_until(transcript.newline)
             if not step.pattern.fullmatch(line):
-                peer.fail(f"what has come is {shortened(repr(line))}")
+                peer.fail(f"what has come is {in_short(line)}")
         elif step.kind == "eof":
             await peer.expect_eof()
         elif step.kind == "nothing":
