@@ -260,6 +260,50 @@ def test_the_chat_fixture_shows_its_dialogues(echo: pytest.Pytester) -> None:
     result.stdout.no_fnmatch_line("*- dialogue 3 -*")
 
 
+@pytest.mark.parametrize("plugin", ["trio", "anyio"])
+def test_the_chat_fixture_shows_its_dialogues_once_whenever_it_fails(echo: pytest.Pytester, plugin: str) -> None:
+    marker = ""
+    if plugin == "anyio":
+        pytest.importorskip("anyio")
+        echo.makeini("[pytest]\npythonpath = .\n")
+        marker = "pytestmark = pytest.mark.anyio"
+    echo.makepyfile(f"""
+        import pytest
+        from echo import Echo
+
+        {marker}
+
+        @pytest.fixture
+        def anyio_backend():
+            return "trio"
+
+        @pytest.fixture
+        async def peer(chat):
+            async with chat(Echo) as peer:
+                yield peer
+
+        @pytest.fixture
+        async def greeted(peer):
+            await peer.send(b"setup\\r\\n")
+            assert await peer.expect_until(b"\\n") == b"hello\\r\\n"
+
+        async def test_it_fails_in_the_setup(greeted):
+            pass
+
+        async def test_it_fails_in_the_teardown(peer):
+            await peer.send(b"teardown\\r\\n")
+
+        async def test_it_fails_twice(peer):
+            await peer.send(b"call\\r\\n")
+            raise ZeroDivisionError
+    """)
+    result = echo.runpytest(*["-p", "no:trio"] * (plugin == "anyio"))
+    assert result.ret == 1
+    assert result.stdout.str().count("- dialogue 1 -") == 3
+    for said in ("setup", "teardown", "call"):
+        assert result.outlines.count(f"C: {said}") == 1
+
+
 SERVED = """
     import pytest
     import trio

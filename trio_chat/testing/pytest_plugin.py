@@ -4,7 +4,7 @@
   a handler factory, `module:name`, or `file.py:name` with a file beside the transcript. It is played on a `MockClock`
   that stands still: time goes by where the transcript says so. A file without that header is somebody else's, and left
   alone, unless it is named on the command line.
-- `chat(handler_factory, …)` is `trio_chat.testing.open_chat`; if the test fails, its report shows the dialogues.
+- `chat(handler_factory, …)` is `trio_chat.testing.open_chat`; if a test or its fixtures fail, it shows the dialogues.
 - `tcp_server(handler_factory, …)` is an async context manager, too: serves on a free port of 127.0.0.1, which it
   gives, and stops gracefully at the end of the block.
 
@@ -123,7 +123,7 @@ def _module_of(path: Path) -> Any:
 
 @pytest.fixture
 def chat(request: pytest.FixtureRequest) -> Callable[..., AbstractAsyncContextManager[Peer]]:
-    """`trio_chat.testing.open_chat`, whose dialogue is shown if the test fails."""
+    """`trio_chat.testing.open_chat`, whose dialogue is shown if the test fails, or a fixture that uses it."""
     peers = request.node.stash.setdefault(_peers, [])
 
     @asynccontextmanager
@@ -161,10 +161,13 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    if report.when == "call" and report.failed and not _is_told(item, call):
-        peers: list[Peer] = item.stash.get(_peers, [])
+    peers: list[Peer] = item.stash.get(_peers, [])
+    if report.failed and not _is_told(item, call):
         for number, peer in enumerate(peers, 1):
             report.sections.append((f"dialogue {number}", str(peer.dialogue)))
+        peers.clear()  # what fails in the teardown, too, does not show them again
+    if report.when == "teardown":
+        peers.clear()
     return report
 
 
