@@ -391,6 +391,18 @@ async def test_another_answer_shows_the_difference_and_the_dialogue() -> None:
     ]
 
 
+async def test_the_difference_is_pointed_at_whatever_quotes_stand_around_it() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.send(b"it's aab\n")
+        await peer.expect(b"it's aaa\"\n")
+
+    assert str(await mismatch(script)).splitlines()[1:4] == [
+        r"""expected  b'it\'s aaa"\n'""",
+        r"""received  b'it\'s aab\n'""",
+        r"""                    ^ byte 7""",
+    ]
+
+
 async def test_an_answer_that_cannot_become_the_right_one_is_not_waited_for(autojump_clock: MockClock) -> None:
     async def script(peer: Peer) -> None:
         await peer.send(b"two\n")

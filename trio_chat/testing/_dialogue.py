@@ -131,8 +131,12 @@ def in_words(error: BaseException) -> str:
 
 def escaped(data: bytes) -> str:
     """The bytes as in a Python literal, without its quotes, and such that spaces at the ends are seen."""
-    text = repr(data + b"\"'")[2:-4].replace("\\'", "'")
-    return re.sub(r"^ | $", r"\\x20", text)
+    return re.sub(r"^ | $", r"\\x20", _quoted(data).replace("\\'", "'"))
+
+
+def _quoted(data: bytes) -> str:
+    """What stands in a Python literal between b' and ', each byte written in the same way whatever the others are."""
+    return repr(data + b"\"'")[2:-4]
 
 
 def shortened(text: str, left_out: int = 0) -> str:
@@ -161,6 +165,8 @@ def difference(expected: bytes, received: bytes) -> str:
     at = parting(expected, received)
     start = max(at - 40, 0)
     cut = "…" if start else ""
-    pointer = " " * len(cut + repr(expected[start:at])[:-1]) + "^"
-    one, other = (cut + repr(data[start : at + 60]) + "…" * (len(data) > at + 60) for data in (expected, received))
+    pointer = " " * len(f"{cut}b'{_quoted(expected[start:at])}") + "^"
+    one, other = (
+        f"{cut}b'{_quoted(data[start : at + 60])}'{'…' * (len(data) > at + 60)}" for data in (expected, received)
+    )
     return f"expected  {one}\nreceived  {other}\n          {pointer} byte {at}"
