@@ -173,9 +173,7 @@ class Peer:
 
         Raises `Mismatch` if nothing has failed, or something else.
         """
-        kinds = kind if isinstance(kind, tuple) else (kind,)
-        if not (kinds and all(isinstance(one, type) for one in kinds)):
-            raise TypeError(f"expect_error() takes an exception class, or a tuple of them; got {kind!r}")
+        kinds = _kinds_of(kind)
         await trio.lowlevel.checkpoint()
         until = self._until()
         while not (self._errors or self._over.is_set()):
@@ -259,3 +257,10 @@ def _bytes_of(data: bytes, method: str) -> bytes:
     if not isinstance(data, bytes | bytearray | memoryview):
         raise TypeError(f"{method}() takes bytes; got {data!r:.60}")
     return bytes(data)
+
+
+def _kinds_of(kind: type[ErrorT] | tuple[type[ErrorT], ...]) -> tuple[type[ErrorT], ...]:
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    if not (kinds and all(isinstance(one, type) for one in kinds)):
+        raise TypeError(f"expect_error() takes an exception class, or a tuple of them; got {kind!r}")
+    return kinds
