@@ -252,6 +252,8 @@ async def test_other_line_ends() -> None:
         ("S: <eof> and more", "line 1: '<eof> and more' is not understood"),
         ("S: <raw x> a", "is not understood"),
         ("S: <raw 0> a", "is not understood"),
+        ("C: <raw 99999999999999999999> a", "line 1: so many bytes are too many"),
+        (f"C: <raw {'9' * 5000}> a", "line 1: so many bytes are too many"),
         ("newline: none\nS: <any>", "<any> goes up to the line end"),
         ("C: one\nS: <raw>", "line 2: these are no bytes"),
         ("C: <raw 3>", "line 1: these are no bytes"),

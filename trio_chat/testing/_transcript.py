@@ -185,8 +185,8 @@ def _marked(line: int, speaker: Speaker, text: str) -> Step | None:
         return None
     name, argument, rest = marker[1].lower(), marker[2].strip(), marker[3].strip()
     match name:
-        case "raw" if not argument or (argument.isdecimal() and int(argument)):
-            return Step(line, speaker, "raw", _unescaped(rest, line) * int(argument or 1))
+        case "raw" if not argument or (argument.isdecimal() and argument.strip("0")):
+            return Step(line, speaker, "raw", _repeated(_unescaped(rest, line), argument or "1", line))
         case "pause" if not rest:
             return Step(line, speaker, "pause", seconds=_seconds(argument, line))
         case "error" if not argument:
@@ -204,6 +204,13 @@ def _seconds(text: str, line: int) -> float:
     if not 0 <= seconds < float("inf"):
         raise TranscriptError(f"line {line}: a pause has a number of seconds, as in <pause 2.5>; got {text!r}")
     return seconds
+
+
+def _repeated(data: bytes, times: str, line: int) -> bytes:
+    try:
+        return data * int(times)
+    except (ValueError, OverflowError, MemoryError):
+        raise TranscriptError(f"line {line}: so many bytes are too many; got <raw {times}>") from None
 
 
 def _unescaped(text: str, line: int) -> bytes:
