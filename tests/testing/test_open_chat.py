@@ -155,6 +155,14 @@ async def test_who_ends_it_again_has_ended_it_once() -> None:
     assert str(peer.dialogue) == "C: <eof>\nC: <reset>"
 
 
+@pytest.mark.parametrize("end", [Peer.send_eof, Peer.break_connection])
+async def test_who_has_ended_its_side_says_nothing_more(end: Script) -> None:
+    async with open_chat(Echo) as peer:
+        await end(peer)
+        with pytest.raises(RuntimeError, match="has ended its side"):
+            await peer.send(b"one\n")
+
+
 async def test_behind_an_end_that_is_known_nothing_comes() -> None:
     async with open_chat(Echo) as peer:
         await peer.send_eof()
