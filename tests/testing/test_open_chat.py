@@ -463,8 +463,14 @@ async def test_nothing_comes_while_a_clock_stands_still(mock_clock: MockClock) -
         await peer.send(b"late\n")
         await peer.expect(b"late\n")
 
-    assert "nothing has come" in str(await mismatch(script))
+    async def expect_anything(peer: Peer) -> None:
+        await peer.expect(b"anything\n")
+
+    told = str(await mismatch(script))
+    assert "nothing has come, all tasks are blocked, and the clock stands still 3 seconds before the next" in told
     assert trio.current_time() == 0
+    told = str(await mismatch(expect_anything))
+    assert "and the clock stands still\n" in told
 
 
 @pytest.mark.parametrize(

@@ -142,8 +142,12 @@ async def _move(clock: MockClock, seconds: float) -> None:
         await wait_until_idle()
 
 
+def seconds_to_go_on() -> float | None:
+    """How far a clock that stands still is from the next deadline, infinitely if there is none. None: it moves."""
+    return None if _stopped_clock() is None else trio.lowlevel.current_statistics().seconds_to_next_deadline
+
+
 def _next_step() -> float:
-    """How many seconds it is to the next deadline, if there is one."""
     return max(trio.lowlevel.current_statistics().seconds_to_next_deadline, _LEAST_STEP)
 
 

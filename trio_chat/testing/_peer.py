@@ -14,7 +14,7 @@ import trio
 
 from .. import AsyncChat
 from ._dialogue import Dialogue, Event, difference, in_short
-from ._idleness import in_time, let_time_go_by, wait_until_idle
+from ._idleness import in_time, let_time_go_by, seconds_to_go_on, wait_until_idle
 from ._streams import BreakingStream
 
 _A_LOT_OF_BYTES = 1024 * 1024
@@ -144,7 +144,10 @@ class Peer:
         return data
 
     async def expect_eof(self) -> None:
-        """Wait until the handler has ended its side, without anything before that. Raises `Mismatch`."""
+        """Wait until the handler has ended its side, without anything before that. Raises `Mismatch`.
+
+        Over memory streams an `AsyncChat.abort` looks the same.
+        """
         await trio.lowlevel.checkpoint()
         until = self._until()
         while not self._unread and await self._receive(until):
@@ -240,7 +243,10 @@ class Peer:
             return f"what has come is {in_short(self._unread)}" + (f", and {self._end}" if self._end else "")
         if self._end:
             return f"what has come is {self._end}"
-        return f"nothing has come within {self._patience:g} seconds"
+        if (seconds := seconds_to_go_on()) is None:
+            return f"nothing has come within {self._patience:g} seconds"
+        hint = f" {seconds:g} seconds before the next deadline: see pause()" * (seconds < math.inf)
+        return f"nothing has come, all tasks are blocked, and the clock stands still{hint}"
 
     async def _fail_after_a_look(self, message: str, *causes: Exception) -> NoReturn:
         await self._take_what_has_come()

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import trio
 
-from ._dialogue import in_words, shortened
+from ._dialogue import in_short, in_words
 from ._idleness import in_time
 from ._peer import Peer
 
@@ -59,7 +59,7 @@ class RunningPeer(Peer):
 
     def _check_nothing_is_unread(self) -> None:
         if self._unread:
-            self.fail(f"the handler has sent more than was expected: {shortened(repr(bytes(self._unread)))}")
+            self.fail(f"the handler has sent more than was expected: {in_short(self._unread)}")
 
     async def _end_our_side(self) -> None:
         if self._ended:
