@@ -189,6 +189,33 @@ async def test_a_shield_is_nobodys_fault(autojump_clock: MockClock) -> None:
     await check_handler(ShieldsSomething, b"one\r\ntwo\r\n")
 
 
+def with_nursery(handler: type[AsyncChat], uses_nursery: bool) -> Any:
+    return type(handler.__name__, (handler,), {"uses_nursery": uses_nursery})
+
+
+class ShieldsItsLastStep(Right):
+    async def found_terminator(self) -> None:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(0.01)
+        self.close()
+
+
+class EndsWithAThread(Right):
+    async def found_terminator(self) -> None:
+        await trio.to_thread.run_sync(time.sleep, 0.001)
+        self.close()
+
+
+@pytest.mark.parametrize("uses_nursery", [True, False])
+async def test_who_ends_behind_a_shield_keeps_no_cancellation(*, uses_nursery: bool, autojump_clock: MockClock) -> None:
+    await check_handler(with_nursery(ShieldsItsLastStep, uses_nursery), b"one\r\ntwo\r\n")
+
+
+@pytest.mark.parametrize("uses_nursery", [True, False])
+async def test_who_ends_behind_a_thread_keeps_no_cancellation(*, uses_nursery: bool, mock_clock: MockClock) -> None:
+    await check_handler(with_nursery(EndsWithAThread, uses_nursery), b"one\r\ntwo\r\n", most=10)
+
+
 async def test_on_a_clock_that_stands_still(mock_clock: MockClock) -> None:
     class Sleeping(Right):
         async def found_terminator(self) -> None:

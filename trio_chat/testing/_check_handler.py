@@ -179,7 +179,6 @@ async def _ends_when_broken(trial: Trial) -> None:
 
 
 async def _ends_when_cancelled(trial: Trial) -> None:
-    was_over = trial.over.is_set()
     steps = _Steps(trial)
     trio.lowlevel.add_instrument(steps)
     try:
@@ -191,16 +190,17 @@ async def _ends_when_cancelled(trial: Trial) -> None:
     if steps.count > _TURNS // 2:  # it takes turn after turn, instead of ending or waiting, and no clock would go on
         trial.fail("goes on and on when it is cancelled: trio.Cancelled has to leave every callback")
     await trial.must_end("it is cancelled")
-    if not (was_over or trial.scope.cancelled_caught):
+    if steps.raised_in_run and not trial.scope.cancelled_caught:
         trial.fail("keeps the cancellation for itself: trio.Cancelled has to leave run()")
 
 
 class _Steps(trio.abc.Instrument):
-    """Cancels a handler, and counts the steps that its task takes."""
+    """Cancels a handler, notes where that raises `trio.Cancelled`, and counts the steps that its task takes."""
 
     def __init__(self, trial: Trial) -> None:
         self._trial = trial
         self._cancelling = False
+        self.raised_in_run = False
         self.count = 0
 
     def cancel(self) -> None:
@@ -210,6 +210,7 @@ class _Steps(trio.abc.Instrument):
 
     def task_scheduled(self, task: trio.lowlevel.Task) -> None:
         if self._cancelling:
+            self.raised_in_run = self.raised_in_run or task is self._trial.task
             self._trial.keepers.note_raised(task)
 
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
