@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections import Counter
 from contextlib import suppress
 from itertools import combinations
 from typing import Any
@@ -15,7 +16,7 @@ from trio.testing import MockClock
 
 from trio_chat import AsyncChat
 from trio_chat.testing import Call, RecordingChat, assert_same_under_every_split
-from trio_chat.testing._splits import cut, ways_to_cut
+from trio_chat.testing._cuts import cut, ways_to_cut
 from trio_chat.testing.strategies import chunkings
 
 INPUT = b"a\r\nbb\r\r\n\r\nccc\rd\r\nx\r"
@@ -208,7 +209,7 @@ def test_the_ways_to_cut() -> None:
     ways = list(ways_to_cut(5, 1000, random.Random(0)))
     assert ways[:5] == [(1, 2, 3, 4), (1,), (2,), (3,), (4,)]
     assert ways[5:11] == [(1, 2), (1, 3), (1, 4), (2, 3), (2, 4), (3, 4)]
-    assert {way for way in ways[11:] if len(way) >= 3} == set(ways[11:])
+    assert ways[11:] == [(1, 2, 3), (1, 2, 4), (1, 3, 4), (2, 3, 4)]
     assert list(ways_to_cut(1, 1000, random.Random(0))) == []
     assert len(list(ways_to_cut(1000, 100, random.Random(0)))) == 99
     assert list(ways_to_cut(10_000, 500, random.Random(1))) == list(ways_to_cut(10_000, 500, random.Random(1)))
@@ -232,8 +233,20 @@ def test_if_not_all_pairs_can_be_tried_there_is_room_for_more_than_pairs() -> No
     assert len([way for way in ways if 3 <= len(way) < 99]) > 100
 
 
-def test_a_short_input_is_not_cut_at_random_over_and_over() -> None:
-    assert len(list(ways_to_cut(4, 1000, random.Random(0)))) == 1 + 3 + 3 + 2**3
+@pytest.mark.parametrize("length", [445, 446, 447, 498, 499, 500, 5000])
+def test_pairs_and_more_cuts_are_tried_however_long_the_input_is(length: int) -> None:
+    counts = Counter(min(len(way), 3) for way in ways_to_cut(length, 500, random.Random(0)) if len(way) < length - 1)
+    assert counts.total() == 498
+    assert counts[1] == (length - 1 if length - 1 <= 449 else 249)
+    assert abs(counts[2] - counts[3]) <= 1
+
+
+@given(st.integers(0, 30), st.integers(0, 200), st.integers())
+def test_no_way_is_tried_twice_and_none_left_out_as_long_as_there_is_room(length: int, most: int, seed: int) -> None:
+    ways = list(ways_to_cut(length, most, random.Random(seed)))
+    assert len(set(ways)) == len(ways) == max(min(most, 2 ** max(length - 1, 0)) - 1, 0)
+    for way in ways:
+        assert list(way) == sorted(set(way) & set(range(1, length)))
 
 
 async def test_what_is_chosen_at_random_is_chosen_by_the_seed() -> None:

@@ -6,21 +6,18 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import combinations, pairwise
 from typing import Any
 
 import trio
 from trio.testing import memory_stream_pair
 
 from .. import HandlerFactory
+from ._cuts import Cuts, cut, ways_to_cut
 from ._dialogue import difference, escaped, parting, shortened
 from ._idleness import in_time, wait_until_idle
 from ._recording import Call, joined, record_calls
 from ._tasks import background_tasks
 from ._wrapped import WrappedStream
-
-#: The places at which the input is cut, in order.
-Cuts = tuple[int, ...]
 
 _SHOWN_CALLS = 5
 
@@ -49,15 +46,16 @@ async def assert_same_under_every_split(
     """See that a handler does the same with `data`, and then the end of file, however that is split.
 
     The input is given whole, which is what the others are held against; byte by byte; cut at every single place; at
-    every pair of places; and at random. Each piece comes alone: the next one when the handler asks for it, and nothing
-    more happens; if it does not ask within `patience`, the rest comes at once. Callbacks must be called in the same
-    order with the same arguments (but data may come in other pieces, and less of it to a handler that closes in the
-    middle of a frame), the output must be the same, and so must the exception that leaves `run()`. Handlers are made
-    anew for each.
+    every pair of places; and at random, at up to 30 places. Each piece comes alone: the next one when the handler asks
+    for it, and nothing more happens; if it does not ask within `patience`, the rest comes at once. Callbacks must be
+    called in the same order with the same arguments (but data may come in other pieces, and less of it to a handler
+    that closes in the middle of a frame), the output must be the same, and so must the exception that leaves `run()`.
+    Handlers are made anew for each.
 
     Args:
-        most: how many ways of splitting it to try. If there are more pairs, or even more single places, those that are
-            tried are chosen at random.
+        most: how many ways of splitting it to try, none of them twice. If there are more, those that are tried are
+            chosen at random: of the pairs and the others half each, if all single places leave a tenth of `most` for
+            them; or else half as many single places, and a quarter each of the pairs and the others.
         seed: of what is chosen at random.
         patience: how many seconds of Trio's clock the handler may go on when the input has ended.
         comparable: of two outputs that are not the same for a reason, say because they have a date in them, makes what
@@ -156,37 +154,6 @@ class AskingStream(WrappedStream):
 
     async def asked(self) -> None:
         await self._asked.wait()
-
-
-def cut(data: bytes, cuts: Cuts) -> list[bytes]:
-    """The pieces between the cuts; of no data, none."""
-    return [data[start:end] for start, end in pairwise((0, *cuts, len(data))) if start < end]
-
-
-def ways_to_cut(length: int, most: int, rng: random.Random) -> Iterator[Cuts]:
-    """Byte by byte, then at single places, at pairs, and at random; at most so many, less one."""
-    places = range(1, length)
-    if not places or most < 2:
-        return
-    left = most - 2
-    everywhere = tuple(places)
-    yield everywhere
-    singles = list(places) if length <= left else sorted(rng.sample(places, left))
-    yield from ((place,) for place in singles if (place,) != everywhere)
-    left -= len(singles)
-    count = len(places)
-    if count * (count - 1) // 2 <= left:
-        for pair in combinations(places, 2):
-            if pair != everywhere:
-                left -= 1
-                yield pair
-    else:
-        for _ in range(left // 2):
-            left -= 1
-            yield tuple(sorted(rng.sample(places, 2)))
-    if count > 2:
-        for _ in range(min(left, 2**count)):
-            yield tuple(sorted(rng.sample(places, rng.randint(3, count))))
 
 
 async def _smallest(cuts: Cuts, told_apart: Callable[[Cuts], object]) -> Cuts:
