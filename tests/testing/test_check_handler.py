@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from contextlib import suppress
 from typing import Any
@@ -12,8 +13,13 @@ import trio
 from trio.testing import MockClock
 
 from trio_chat import AsyncChat, TerminatorBuffer
-from trio_chat.http import HTTPRequestHandler, Request, Response
+from trio_chat.http import HTTPError, HTTPRequestHandler, Request, Response
 from trio_chat.testing import BrokenPromise, check_handler
+
+
+def dateless(output: bytes) -> bytes:
+    return re.sub(rb"Date: [^\r]+", b"", output)
+
 
 INPUT = b"one\r\ntwo\r\n\r\nthree\r"
 
@@ -112,6 +118,11 @@ class MindsABrokenConnection(Right):
             raise RuntimeError("where is everybody?") from None
 
 
+class Fails(Right):
+    async def found_terminator(self) -> None:
+        raise OverflowError(self._get_data())
+
+
 class FailsAtTheEnd(Right):
     def handle_eof(self) -> None:
         if self.incoming:
@@ -135,6 +146,7 @@ async def test_right_handlers(handler: Any, autojump_clock: MockClock) -> None:
             "fails with Ended('push() after close() or close_when_done()') when it is cancelled; after b''",
         ),
         (MindsABrokenConnection, "fails with RuntimeError('where is everybody?') when the connection breaks"),
+        (Fails, "fails with OverflowError(b'one') when it is given this input; after b'one\\r\\n'"),
         (FailsAtTheEnd, "fails with EOFError() when the client ends its side; after b'o'"),
     ],
 )
@@ -175,6 +187,69 @@ async def test_the_http_handler(autojump_clock: MockClock, monkeypatch: pytest.M
         b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabcGET / HTTP/1.1\r\nHost: a\r\n\r\nNONSENSE\r\n\r\n"
     )
     await check_handler(lambda stream: HTTPRequestHandler(stream, app), data, most=100)
+
+
+class OutOfStock(Exception):
+    pass
+
+
+def shop(*, sells: bool) -> Any:
+    async def app(request: Request) -> Response:
+        await request.read()
+        if not sells:
+            raise OutOfStock
+        await request.disconnected()
+        raise HTTPError(410)
+
+    return lambda stream: HTTPRequestHandler(stream, app)
+
+
+async def test_what_is_only_logged_is_found(autojump_clock: MockClock) -> None:
+    async def careless(request: Request) -> Response:
+        try:
+            return Response(204, await request.read())
+        except HTTPError:
+            raise LookupError("half a body") from None
+
+    data = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"
+    with pytest.raises(BrokenPromise) as caught:
+        await check_handler(lambda stream: HTTPRequestHandler(stream, careless), data, comparable=dateless)
+    assert "logs as an error LookupError('half a body') when the client ends its side; after b'POST /" in str(
+        caught.value
+    )
+    assert isinstance(caught.value.__cause__, LookupError)
+
+
+async def test_what_others_log_is_not_its_fault(autojump_clock: MockClock) -> None:
+    async def log_again_and_again() -> None:
+        while True:
+            logging.getLogger("trio_chat.http").error("not here", exc_info=LookupError())
+            await trio.sleep(0.001)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(log_again_and_again)
+        await check_handler(WaitsForTheClient, b"one\r\n", most=5)
+        nursery.cancel_scope.cancel()
+
+
+async def test_expected_errors(autojump_clock: MockClock) -> None:
+    class Starts(Right):
+        def handle_connect(self) -> None:
+            self.nursery.start_soon(self.fail)
+
+        async def fail(self) -> None:
+            raise OutOfStock
+
+    data = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+    for factory in (shop(sells=False), Starts):
+        with pytest.raises(BrokenPromise, match=r"OutOfStock\(\).* when it is given this input"):
+            await check_handler(factory, data, most=30, comparable=dateless)
+        await check_handler(factory, data, most=30, comparable=dateless, expected_errors=OutOfStock)
+        await check_handler(factory, data, most=30, comparable=dateless, expected_errors=(KeyError, OutOfStock))
+
+
+async def test_an_answer_that_is_an_error_is_none(autojump_clock: MockClock) -> None:
+    await check_handler(shop(sells=True), b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", comparable=dateless)
 
 
 class ShieldsSomething(Right):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
+from typing import TypeAlias
 
 import trio
 from trio.testing import memory_stream_pair
@@ -14,11 +15,16 @@ from ._cancellation import cancel_everywhere
 from ._dialogue import shortened
 from ._idleness import in_time, wait_until_idle
 from ._keeping import Keepers
+from ._logged import noting_logged_errors
 from ._splits import assert_same_under_every_split
 from ._streams import BreakingStream
 from ._tasks import background_tasks, new_system_tasks, system_tasks
 
 _TURNS = 200  # in which a handler that is cancelled should have begun to wait for something, or ended
+
+
+#: Exceptions, as `except` takes them.
+Errors: TypeAlias = type[Exception] | tuple[type[Exception], ...]
 
 
 class BrokenPromise(AssertionError):
@@ -33,12 +39,14 @@ async def check_handler(
     seed: int = 0,
     patience: float = 5.0,
     comparable: Callable[[bytes], bytes] = bytes,
+    expected_errors: Errors = (),
 ) -> None:
     """See that a handler keeps what every handler has to, if a client sends `data`, or as much of it as you like:
 
     - it does the same however its input was split (`assert_same_under_every_split`);
-    - it ends when the client ends its side, without an exception;
-    - it ends when the connection breaks, without an exception;
+    - it raises no exception, whatever happens, and logs none below "trio_chat" as an error;
+    - it ends when the client ends its side;
+    - it ends when the connection breaks;
     - it ends when it is cancelled, wherever (`cancel_at_every_checkpoint`), no callback keeps the cancellation for
       itself, and the stream is closed;
     - it ends when it is to stop (`AsyncChat.close_when_idle`) and the client ends its side;
@@ -55,6 +63,8 @@ async def check_handler(
         seed: of that.
         patience: how many seconds of Trio's clock the handler has to end.
         comparable: see `assert_same_under_every_split`.
+        expected_errors: what it may raise, or log, all the same: say, an application's own exception that is answered
+            with a 500. An exception group is expected if all that is in it is.
 
     Raises:
         BrokenPromise: an AssertionError that says which of these it does not keep, and after which input.
@@ -65,13 +75,13 @@ async def check_handler(
     for length in lengths:
         for promise in (_ends_when_cancelled, _ends_with_its_input, _ends_when_broken, _ends_when_stopped):
             tasks = system_tasks()
-            trial = Trial(handler_factory, data[:length], patience)
+            trial = Trial(handler_factory, data[:length], patience, expected_errors)
             async with _conversation(trial):
                 await promise(trial)
             if left := await new_system_tasks(tasks):
                 trial.fail(f"leaves tasks behind: {', '.join(left)}")
     try:
-        await _check_every_checkpoint(handler_factory, data, most, seed, patience)
+        await _check_every_checkpoint(lambda: Trial(handler_factory, data, patience, expected_errors), most, seed)
         await assert_same_under_every_split(
             handler_factory, data, most=most, seed=seed, patience=patience, comparable=comparable
         )
@@ -79,12 +89,12 @@ async def check_handler(
         raise BrokenPromise(str(exc)) from exc.__cause__
 
 
-async def _check_every_checkpoint(factory: HandlerFactory, data: bytes, most: int, seed: int, patience: float) -> None:
+async def _check_every_checkpoint(new_trial: Callable[[], Trial], most: int, seed: int) -> None:
     trial: Trial
 
     async def whole_conversation() -> None:
         nonlocal trial
-        trial = Trial(factory, data, patience)
+        trial = new_trial()
         try:
             async with _conversation(trial):
                 await _ends_with_its_input(trial)
@@ -103,7 +113,7 @@ async def _check_every_checkpoint(factory: HandlerFactory, data: bytes, most: in
 class Trial:
     """A handler that has had some input, and does nothing any more but wait."""
 
-    def __init__(self, factory: HandlerFactory, data: bytes, patience: float) -> None:
+    def __init__(self, factory: HandlerFactory, data: bytes, patience: float, expected_errors: Errors) -> None:
         self.data = data
         self.patience = patience
         self.client, server = memory_stream_pair()
@@ -112,8 +122,9 @@ class Trial:
         self.keepers = Keepers(self.chat)
         self.scope = trio.CancelScope()
         self.task: trio.lowlevel.Task | None = None
-        self.error: Exception | None = None
         self.over = trio.Event()
+        self._expected_errors = expected_errors
+        self._failures: list[tuple[str, Exception]] = []
 
     async def run(self) -> None:
         self.task = trio.lowlevel.current_task()
@@ -121,40 +132,71 @@ class Trial:
             with self.scope:
                 await self.chat.run()
         except Exception as exc:
-            self.error = exc
+            self._note("fails with", exc)
+        except BaseExceptionGroup as group:  # somebody else has cancelled it, too
+            failures, cancelled = group.split(Exception)
+            if failures is not None:
+                self._note("fails with", failures)
+            if cancelled is not None:
+                raise cancelled from None
         finally:
             self.over.set()
+
+    def note_logged(self, error: Exception) -> None:
+        self._note("logs as an error", error)
+
+    def _note(self, what: str, error: Exception) -> None:
+        if not _is_expected(error, self._expected_errors):
+            self._failures.append((what, error))
 
     async def must_end(self, when: str) -> None:
         if not await in_time(self.over.wait, self.patience, moves_clock=True):
             self.fail(f"goes on for more than {self.patience:g} seconds when {when}")
         self.check_end(when)
 
+    def check_what_it_did_by_itself(self) -> None:
+        when = "it is given this input"
+        if self.over.is_set():
+            self.check_end(when)
+        else:
+            self._check_failures(when)
+
     def check_end(self, when: str) -> None:
-        if self.error is not None:
-            self.fail(f"fails with {self.error!r} when {when}", self.error)
+        self._check_failures(when)
         if not self.stream.closed:
             self.fail(f"leaves its stream open when {when}")
         for name in self.keepers.names:
             self.fail(f"keeps the cancellation for itself, in {name}(): trio.Cancelled has to leave it")
+
+    def _check_failures(self, when: str) -> None:
+        for what, error in self._failures:
+            self.fail(f"{what} {error!r} when {when}", error)
 
     def fail(self, what: str, cause: Exception | None = None) -> None:
         self.chat.close()  # so that one which swallows its cancellation may end
         raise BrokenPromise(f"the handler {what}; after {shortened(repr(self.data))}") from cause
 
 
+def _is_expected(error: Exception, expected: Errors) -> bool:
+    if isinstance(error, ExceptionGroup) and not isinstance(error, expected):
+        return all(_is_expected(each, expected) for each in error.exceptions)
+    return isinstance(error, expected)
+
+
 @asynccontextmanager
 async def _conversation(trial: Trial) -> AsyncGenerator[None, None]:
-    async with background_tasks() as nursery:
-        nursery.start_soon(trial.run)
-        nursery.start_soon(_drop_output, trial.client)
-        try:
-            if trial.data:
-                await trial.client.send_all(trial.data)
-            await wait_until_idle(patience=0)  # threads that work are what it is doing
-            yield
-        finally:
-            await trio.aclose_forcefully(trial.client)
+    with noting_logged_errors(trial.note_logged):
+        async with background_tasks() as nursery:
+            nursery.start_soon(trial.run)
+            nursery.start_soon(_drop_output, trial.client)
+            try:
+                if trial.data:
+                    await trial.client.send_all(trial.data)
+                await wait_until_idle(patience=0)  # threads that work are what it is doing
+                trial.check_what_it_did_by_itself()
+                yield
+            finally:
+                await trio.aclose_forcefully(trial.client)
 
 
 async def _drop_output(client: trio.abc.ReceiveStream) -> None:
