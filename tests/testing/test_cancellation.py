@@ -457,8 +457,17 @@ async def test_an_invariant_that_returns_its_verdict_is_refused() -> None:
     async def scenario() -> None:
         pass
 
-    with pytest.raises(TypeError, match="it returned False"):
-        await cancel_at_every_checkpoint(scenario, check=lambda: False)  # type: ignore[arg-type, return-value]
+    async def verdict() -> bool:
+        return False
+
+    for check in (lambda: False, verdict):
+        with pytest.raises(TypeError, match="it returned False"):
+            await cancel_at_every_checkpoint(scenario, check=check)  # type: ignore[arg-type]
+
+
+async def test_a_negative_number_of_checkpoints_is_refused() -> None:
+    with pytest.raises(ValueError, match="most is at least 0; got -1"):
+        await cancel_at_every_checkpoint(checkpoint, most=-1)
 
 
 # ---------------------------------------------------------------------- scenarios without one

@@ -15,7 +15,7 @@ from hypothesis import find, given, settings, strategies as st
 from trio.testing import MockClock
 
 from trio_chat import AsyncChat
-from trio_chat.testing import Call, RecordingChat, assert_same_under_every_split
+from trio_chat.testing import Call, RecordingChat, assert_same_under_every_split, check_handler
 from trio_chat.testing._cuts import cut, ways_to_cut
 from trio_chat.testing.strategies import chunkings
 
@@ -264,6 +264,32 @@ async def test_what_is_chosen_at_random_is_chosen_by_the_seed() -> None:
         return received
 
     assert await pieces(1) == await pieces(1) != await pieces(2)
+
+
+@pytest.mark.parametrize("check", [check_handler, assert_same_under_every_split])
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"data": "abc"}, TypeError, r"data is bytes, or like bytes; got 'abc'"),
+        ({"handler_factory": lambda stream: None}, TypeError, r"returned None, not an AsyncChat"),
+        ({"most": -1}, ValueError, r"most is at least 0; got -1"),
+        ({"most": 1.5}, TypeError, r"most is a whole number; got 1\.5"),
+        ({"comparable": lambda output: None}, TypeError, r"what comparable\(\) returns is bytes, .*; got None"),
+    ],
+)
+async def test_wrong_arguments(check: Any, options: dict[str, Any], error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        await check(**{"handler_factory": Right, "data": b"a\r\n", **options})
+
+
+async def test_what_is_like_bytes_is_taken_for_them() -> None:
+    assert await assert_same_under_every_split(Right, bytearray(b"a\r\n")) == 4  # type: ignore[arg-type]
+    assert find(chunkings(bytearray(b"ab")), lambda chunks: len(chunks) == 2) == [b"a", b"b"]
+
+
+def test_chunkings_of_text_are_refused() -> None:
+    with pytest.raises(TypeError, match="data is bytes, or like bytes; got 'abc'"):
+        chunkings("abc")  # type: ignore[arg-type]
 
 
 @given(chunkings(b"a\r\nb\r\n"))

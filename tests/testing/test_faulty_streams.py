@@ -682,6 +682,29 @@ def test_faults_that_do_not_exist_cannot_be_drawn(faults: list[RandomFault]) -> 
         RandomlyFaultyStream(trio.testing.memory_stream_pair()[0], seed=1, faults=faults)
 
 
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"faults": "break"}, TypeError, "faults is a sequence, .*; got 'break'"),
+        ({"faults": {"break"}}, TypeError, "faults is a sequence, .*; got {'break'}"),
+        ({"faults": iter(["break"])}, TypeError, "faults is a sequence, "),
+        ({"seed": None}, TypeError, "seed is a whole number, .*; got None"),
+        ({"within_bytes": 0}, ValueError, "within_bytes is at least 1; got 0"),
+        ({"within_calls": 0}, ValueError, "within_calls is at least 1; got 0"),
+    ],
+)
+def test_a_plan_that_cannot_be_drawn_or_repeated_is_refused(
+    options: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        RandomlyFaultyStream(trio.testing.memory_stream_pair()[0], **{"seed": 1, **options})
+
+
+def test_half_a_byte_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"receive_after is a whole number; got 1\.5"):
+        StallingStream(trio.testing.memory_stream_pair()[0], receive_after=1.5)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("make", KINDS)
 def test_they_go_around_streams_alone(make: Make) -> None:
     with pytest.raises(TypeError, match=r"goes around a trio\.abc\.Stream; got 3"):

@@ -13,13 +13,12 @@ from ._dialogue import Dialogue as Dialogue, Event as Event, Speaker as Speaker,
 from ._open_chat import StreamPair as StreamPair, open_chat as open_chat
 from ._peer import Mismatch as Mismatch, Peer as Peer
 from ._play import run_transcript as run_transcript
+from ._random_faults import RandomFault as RandomFault, RandomlyFaultyStream as RandomlyFaultyStream
 from ._recording import Call as Call, RecordingChat as RecordingChat, record_calls as record_calls
 from ._splits import assert_same_under_every_split as assert_same_under_every_split
 from ._streams import (
     BreakingStream as BreakingStream,
     ClosingStream as ClosingStream,
-    RandomFault as RandomFault,
-    RandomlyFaultyStream as RandomlyFaultyStream,
     ShortPiecesStream as ShortPiecesStream,
     StallingStream as StallingStream,
 )

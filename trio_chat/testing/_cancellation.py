@@ -31,6 +31,7 @@ from typing import TypeVarTuple
 
 import trio
 
+from ._arguments import check_number
 from ._idleness import with_time_going_by
 from ._tasks import ancestors, stack_of
 
@@ -115,6 +116,8 @@ async def cancel_everywhere(
     tell_raised: Callable[[trio.lowlevel.Task], None] = lambda task: None,
 ) -> int:
     """As `cancel_at_every_checkpoint`; tells also in which tasks `trio.Cancelled` is about to be raised for sure."""
+    if most is not None:
+        check_number("most", most, 0)
     name, invariant = _name(async_fn), partial(check, *args) if check is not None else None
 
     async def run_once(tried: dict[Place, None], new_places: int = 1) -> bool:
@@ -145,10 +148,9 @@ async def _check(check: Callable[[], Awaitable[None] | None] | None, where: str 
     if check is None:
         return
     try:
-        reply = check()
+        reply: object = check()
         if isinstance(reply, Awaitable):
-            await reply
-            return
+            reply = await reply
     except Exception as exc:
         raise AssertionError(
             f"the invariant {_name(check)} does not hold, {where or 'without a cancellation'}"

@@ -11,6 +11,7 @@ import trio
 from trio.testing import memory_stream_pair
 
 from .. import HandlerFactory
+from ._arguments import as_bytes, check_number, made_by
 from ._cancellation import cancel_everywhere
 from ._dialogue import shortened
 from ._idleness import in_time, wait_until_idle
@@ -69,6 +70,8 @@ async def check_handler(
     Raises:
         BrokenPromise: an AssertionError that says which of these it does not keep, and after which input.
     """
+    data = as_bytes("data", data)
+    check_number("most", most, 0)
     lengths = range(len(data) + 1)
     if len(lengths) > most:
         lengths = sorted(random.Random(seed).sample(lengths, most))  # type: ignore[assignment]  # noqa: S311
@@ -118,7 +121,7 @@ class Trial:
         self.patience = patience
         self.client, server = memory_stream_pair()
         self.stream = BreakingStream(server)
-        self.chat = factory(self.stream)
+        self.chat = made_by(factory, self.stream)
         self.keepers = Keepers(self.chat)
         self.scope = trio.CancelScope()
         self.task: trio.lowlevel.Task | None = None

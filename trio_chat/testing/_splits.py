@@ -12,6 +12,7 @@ import trio
 from trio.testing import memory_stream_pair
 
 from .. import HandlerFactory
+from ._arguments import as_bytes, check_number, made_by
 from ._cuts import Cuts, cut, ways_to_cut
 from ._dialogue import difference, escaped, parting, shortened
 from ._idleness import in_time, wait_until_idle
@@ -58,14 +59,16 @@ async def assert_same_under_every_split(
             them; or else half as many single places, and a quarter each of the pairs and the others.
         seed: of what is chosen at random.
         patience: how many seconds of Trio's clock the handler may go on when the input has ended.
-        comparable: of two outputs that are not the same for a reason, say because they have a date in them, makes what
-            must be.
+        comparable: of two outputs that are not the same for a reason, say because they have a date in them, makes the
+            bytes that must be.
         result: of a handler that has ended, what else must be the same.
 
     Returns how many ways were tried.
 
     Raises AssertionError, which shows the smallest split that makes a difference, and what it is.
     """
+    data = as_bytes("data", data)
+    check_number("most", most, 0)
 
     async def outcome_of(cuts: Cuts) -> Outcome:
         return await _converse(handler_factory, cut(data, cuts), patience, result)
@@ -95,7 +98,7 @@ async def _converse(
 ) -> Outcome:
     client, server_end = memory_stream_pair()
     server = AskingStream(server_end)
-    chat = handler_factory(server)
+    chat = made_by(handler_factory, server)
     outcome = Outcome(calls=record_calls(chat))
     over = trio.Event()
 
@@ -185,8 +188,9 @@ def _difference(whole: Outcome, other: Outcome, comparable: Callable[[bytes], by
             for name, calls in (("whole", expected), ("split", received))
         ]
         return "\n".join([f"from callback {at} on there are called", *lines])
-    if comparable(whole.output) != comparable(other.output):
-        return f"the output is not the same\n{difference(comparable(whole.output), comparable(other.output))}"
+    whole_output, output = (as_bytes("what comparable() returns", comparable(each.output)) for each in (whole, other))
+    if whole_output != output:
+        return f"the output is not the same\n{difference(whole_output, output)}"
     if whole.result != other.result:
         results = [shortened(repr(outcome.result)) for outcome in (other, whole)]
         return "the result is {}, and {} if the input comes whole".format(*results)

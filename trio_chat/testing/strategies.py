@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
+from ._arguments import as_bytes
 from ._cuts import cut
 
 
-def chunkings(data: bytes | st.SearchStrategy[bytes]) -> st.SearchStrategy[list[bytes]]:
+def chunkings(data: bytes | bytearray | memoryview | st.SearchStrategy[bytes]) -> st.SearchStrategy[list[bytes]]:
     """Ways in which TCP may deliver `data`: in pieces of at least one byte. They shrink towards a single piece."""
-    texts = st.just(data) if isinstance(data, bytes) else data
+    texts = data if isinstance(data, st.SearchStrategy) else st.just(as_bytes("data", data))
     return texts.flatmap(_chunkings_of)
 
 
