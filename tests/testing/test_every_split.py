@@ -6,7 +6,7 @@ import random
 import re
 from collections import Counter
 from contextlib import suppress
-from itertools import combinations
+from itertools import combinations, count
 from typing import Any
 
 import pytest
@@ -448,3 +448,27 @@ async def test_a_handler_that_never_does_the_same() -> None:
             self.push(b"220 %d\r\n" % id(self))
 
     assert "does not do the same twice with the same input: see `comparable`" in await difference(Numbered)
+
+
+async def test_what_comparable_has_no_say_in_is_no_reason_to_name_it() -> None:
+    class Numbered(Right):
+        def handle_eof(self) -> None:
+            raise LookupError(id(self))
+
+    assert (await difference(Numbered)).startswith(
+        "the handler does not do the same twice with the same input\nfrom run"
+    )
+    numbers = count()
+    told = await difference(Right, result=lambda chat: next(numbers))
+    assert told.startswith("the handler does not do the same twice with the same input\nthe result is ")
+
+
+async def test_the_address_of_an_object_makes_no_difference() -> None:
+    class Fails(RecordingChat):
+        def handle_eof(self) -> None:
+            raise LookupError(object(), self)
+
+        def handle_error(self, exc: Exception) -> None:
+            raise exc
+
+    assert await assert_same_under_every_split(Fails, b"abc") == 4
