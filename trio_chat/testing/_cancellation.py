@@ -53,6 +53,7 @@ async def cancel_at_every_checkpoint(
     seed: int = 0,
     max_checkpoints: int = 10_000,
     max_steps_to_end: int = 1_000,
+    _tell_raised: Callable[[trio.lowlevel.Task], None] = lambda task: None,  # in it Cancelled is about to be raised
 ) -> int:
     """Run a scenario again and again, and cancel it each time at another checkpoint, until none is left.
 
@@ -94,35 +95,13 @@ async def cancel_at_every_checkpoint(
     scenario that waits for ever in a shield hangs, for nothing can end it. One that catches `trio.Cancelled`, and is
     cancelled by its next checkpoint all the same, is not told from others but by what `check` sees.
     """
-    return await cancel_everywhere(
-        async_fn,
-        *args,
-        check=check,
-        most=most,
-        seed=seed,
-        max_checkpoints=max_checkpoints,
-        max_steps_to_end=max_steps_to_end,
-    )
-
-
-async def cancel_everywhere(
-    async_fn: Callable[[*Args], Awaitable[object]],
-    *args: *Args,
-    check: Callable[[*Args], Awaitable[None] | None] | None = None,
-    most: int | None = None,
-    seed: int = 0,
-    max_checkpoints: int = 10_000,
-    max_steps_to_end: int = 1_000,
-    tell_raised: Callable[[trio.lowlevel.Task], None] = lambda task: None,
-) -> int:
-    """As `cancel_at_every_checkpoint`; tells also in which tasks `trio.Cancelled` is about to be raised for sure."""
     if most is not None:
         check_number("most", most, 0)
     name, invariant = _name(async_fn), partial(check, *args) if check is not None else None
 
     async def run_once(tried: dict[Place, None], new_places: int = 1) -> bool:
         """Cancel it at the last of so many places that are not in `tried`, to which they are added; whether it was."""
-        run = _Run(tried, new_places, max_steps_to_end, tell_raised)
+        run = _Run(tried, new_places, max_steps_to_end, _tell_raised)
         failure = await run.take(partial(async_fn, *args))
         if failure is not None and run.where is None:
             raise failure

@@ -12,7 +12,7 @@ from trio.testing import memory_stream_pair
 
 from .. import HandlerFactory
 from ._arguments import as_bytes, check_number, made_by
-from ._cancellation import cancel_everywhere
+from ._cancellation import cancel_at_every_checkpoint
 from ._dialogue import shortened
 from ._idleness import in_time, wait_until_idle
 from ._keeping import Keepers
@@ -110,7 +110,7 @@ async def _check_every_checkpoint(new_trial: Callable[[], Trial], most: int, see
     def note_raised(task: trio.lowlevel.Task) -> None:
         trial.keepers.note_raised(task)
 
-    await cancel_everywhere(whole_conversation, most=most, seed=seed, tell_raised=note_raised)
+    await cancel_at_every_checkpoint(whole_conversation, most=most, seed=seed, _tell_raised=note_raised)
 
 
 class Trial:
