@@ -45,7 +45,8 @@ async def check_handler(
     """See that a handler keeps what every handler has to, if a client sends `data`, or as much of it as you like:
 
     - it does the same however its input was split (`assert_same_under_every_split`);
-    - it raises no exception, whatever happens, and logs none below "trio_chat" as an error;
+    - it raises no exception, whatever happens, and logs none below "trio_chat" as an error (if logging is not
+      configured to drop those);
     - it ends when the client ends its side;
     - it ends when the connection breaks;
     - it ends when it is cancelled, wherever (`cancel_at_every_checkpoint`), no callback keeps the cancellation for

@@ -15,7 +15,8 @@ def noting_logged_errors(note: Callable[[Exception], object]) -> Iterator[None]:
     """Call `note` with each exception that is logged below "trio_chat" as an error, within the block.
 
     Only with those that this context logs, or that of a task which has been started in the block, unless an inner block
-    of this kind is the one to note them: many conversations go on at the same time.
+    of this kind is the one to note them: many conversations go on at the same time. What logging is
+    configured to drop is not seen.
     """
     logger, noting = logging.getLogger("trio_chat"), _Noting(note)
     token = _innermost.set(noting)
