@@ -359,6 +359,19 @@ SERVED = """
         event.set()
 
     {marker}
+    async def test_a_failure_of_a_handler(tcp_server):
+        class Failing(Echo):
+            def found_terminator(self):
+                raise LookupError("as you wish")
+
+        with pytest.raises(LookupError, match="as you wish"):
+            async with tcp_server(Failing) as port:
+                stream = await trio.open_tcp_stream("127.0.0.1", port)
+                await stream.send_all(b"hello\\r\\n")
+                assert await stream.receive_some() == b""
+        await stream.aclose()
+
+    {marker}
     async def test_its_own_failure(tcp_server):
         with trio.fail_after(5), pytest.raises(ZeroDivisionError):
             async with tcp_server(Waiting) as port:
@@ -393,7 +406,7 @@ def test_the_server_fixture_on_a_clock_that_stands_still(echo: pytest.Pytester) 
 
 def test_the_server_fixture_beside_pytest_trio(echo: pytest.Pytester) -> None:
     echo.makepyfile(SERVED.format(marker=""))
-    echo.runpytest().assert_outcomes(passed=4)
+    echo.runpytest().assert_outcomes(passed=5)
 
 
 def test_the_fixtures_beside_the_plugin_of_anyio(echo: pytest.Pytester) -> None:
@@ -401,4 +414,4 @@ def test_the_fixtures_beside_the_plugin_of_anyio(echo: pytest.Pytester) -> None:
     echo.makeini("[pytest]\npythonpath = .\n")
     echo.makepyfile(SERVED.format(marker="@pytest.mark.anyio"))
     write(echo, "good.transcript", TRANSCRIPT.format(answer="hello"))
-    echo.runpytest("-p", "no:trio").assert_outcomes(passed=5)
+    echo.runpytest("-p", "no:trio").assert_outcomes(passed=6)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from contextvars import ContextVar
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from typing import TypeAlias
 
 import trio
 from trio.testing import memory_stream_pair
 
-from .. import AsyncChat, HandlerFactory
+from .. import HandlerFactory
+from ._arguments import made_by
+from ._logged import noting_logged_errors
 from ._peer import Mismatch, Peer
 from ._running import RunningPeer
 from ._streams import BreakingStream
@@ -19,8 +19,6 @@ from ._tasks import background_tasks, new_system_tasks, system_tasks
 
 #: Makes the two ends of a connection: the peer's, and the handler's.
 StreamPair: TypeAlias = Callable[[], tuple[trio.abc.HalfCloseableStream, trio.abc.HalfCloseableStream]]
-
-_peer: ContextVar[RunningPeer] = ContextVar("trio_chat.testing peer")
 
 
 @asynccontextmanager
@@ -57,14 +55,12 @@ async def open_chat(
     ours, theirs = streams()
     try:
         handlers_end = BreakingStream(theirs)
-        chat = handler_factory(handlers_end)
-        if not isinstance(chat, AsyncChat):
-            raise TypeError(f"the handler factory {handler_factory!r} returned {chat!r}, not an AsyncChat")
+        chat = made_by(handler_factory, handlers_end)
         peer = RunningPeer(chat, ours, handlers_end, patience)
         tasks = system_tasks()
         try:
             async with background_tasks() as nursery:
-                with _noting_what_is_logged(peer):
+                with noting_logged_errors(peer.note_error):
                     nursery.start_soon(peer.run)
                     yield peer
                     await peer.finish()
@@ -79,26 +75,3 @@ async def open_chat(
         with trio.CancelScope(shield=True):
             await trio.aclose_forcefully(ours)
             await trio.aclose_forcefully(theirs)
-
-
-@contextmanager
-def _noting_what_is_logged(peer: RunningPeer) -> Iterator[None]:
-    """The exceptions that the handler's tasks log as errors are noted by its peer."""
-    logger, noting, token = logging.getLogger("trio_chat"), _Noting(peer), _peer.set(peer)
-    logger.addHandler(noting)
-    try:
-        yield
-    finally:
-        logger.removeHandler(noting)
-        _peer.reset(token)
-
-
-class _Noting(logging.Handler):
-    def __init__(self, peer: RunningPeer) -> None:
-        super().__init__(logging.ERROR)
-        self._noting_peer = peer
-
-    def emit(self, record: logging.LogRecord) -> None:
-        error = record.exc_info and record.exc_info[1]
-        if isinstance(error, Exception) and _peer.get(None) is self._noting_peer:
-            self._noting_peer.note_error(error)

@@ -13,6 +13,7 @@ from typing import NoReturn, TypeVar
 import trio
 
 from .. import AsyncChat
+from ._arguments import as_bytes
 from ._dialogue import Dialogue, Event, difference, in_short
 from ._idleness import in_time, let_time_go_by, seconds_to_go_on, wait_until_idle
 from ._streams import BreakingStream
@@ -65,7 +66,7 @@ class Peer:
 
     async def send(self, data: bytes) -> None:
         """Say `data`. Raises `Mismatch` if nobody listens any more."""
-        data = _bytes_of(data, "send")
+        data = as_bytes("what send() takes", data)
         await trio.lowlevel.checkpoint()
         if self._ended:
             raise RuntimeError("the peer has ended its side, and can say nothing more")
@@ -118,7 +119,7 @@ class Peer:
 
     async def expect(self, data: bytes) -> None:
         """Wait for exactly `data`. What comes behind it is for the next expectation. Raises `Mismatch`."""
-        if not (data := _bytes_of(data, "expect")):
+        if not (data := as_bytes("what expect() takes", data)):
             raise ValueError("to expect that nothing comes, use expect_nothing()")
         await trio.lowlevel.checkpoint()
         until = self._until()
@@ -130,7 +131,7 @@ class Peer:
 
     async def expect_until(self, terminator: bytes) -> bytes:
         """Wait for `terminator`, and return what comes up to it, with it. Raises `Mismatch`."""
-        if not (terminator := _bytes_of(terminator, "expect_until")):
+        if not (terminator := as_bytes("what expect_until() takes", terminator)):
             raise ValueError("a terminator has at least one byte")
         await trio.lowlevel.checkpoint()
         until, searched = self._until(), 0
@@ -257,12 +258,6 @@ class Peer:
         shown = "\n".join(f"    {line}" for line in self.dialogue.last_lines()) or "    (nothing was said)"
         cause = (*self._errors, *causes, None)[0]
         raise Mismatch(f"{message}{THE_DIALOGUE}{shown}") from cause
-
-
-def _bytes_of(data: bytes, method: str) -> bytes:
-    if not isinstance(data, bytes | bytearray | memoryview):
-        raise TypeError(f"{method}() takes bytes; got {data!r:.60}")
-    return bytes(data)
 
 
 def _kinds_of(kind: type[ErrorT] | tuple[type[ErrorT], ...]) -> tuple[type[ErrorT], ...]:

@@ -6,7 +6,7 @@
   alone, unless it is named on the command line.
 - `chat(handler_factory, …)` is `trio_chat.testing.open_chat`; if a test or its fixtures fail, it shows the dialogues.
 - `tcp_server(handler_factory, …)` is an async context manager, too: serves on a free port of 127.0.0.1, which it
-  gives, and stops gracefully at the end of the block.
+  gives, and stops gracefully at the end of the block, which fails with what the handlers' tasks have logged as errors.
 
 The fixtures are plain functions: it does not matter who runs the async test, pytest-trio or anyio's plugin on Trio.
 """
@@ -29,6 +29,7 @@ from trio.testing import MockClock
 
 from .. import HandlerFactory, serve_tcp
 from ._idleness import with_time_going_by
+from ._logged import noting_logged_errors
 from ._open_chat import open_chat
 from ._peer import THE_DIALOGUE, Mismatch, Peer
 from ._play import play
@@ -147,11 +148,15 @@ def tcp_server() -> Callable[..., AbstractAsyncContextManager[int]]:
             await serve_tcp(handler_factory, 0, host="127.0.0.1", stop=stop, task_status=task_status, **options)
             stopped.set()
 
-        async with background_tasks() as nursery:
-            (listener,) = await nursery.start(serve)
-            yield listener.socket.getsockname()[1]
-            stop.set()
-            await with_time_going_by(stopped.wait)
+        errors: list[Exception] = []
+        with noting_logged_errors(errors.append):
+            async with background_tasks() as nursery:
+                (listener,) = await nursery.start(serve)
+                yield listener.socket.getsockname()[1]
+                stop.set()
+                await with_time_going_by(stopped.wait)
+        if errors:
+            raise errors[0] if len(errors) == 1 else ExceptionGroup("several things failed", errors)
 
     return serving
 
