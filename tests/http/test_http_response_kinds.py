@@ -107,6 +107,56 @@ async def test_properties_that_are_overridden_are_asked() -> None:
     assert [(entry.status, entry.sent_bytes) for entry in entries] == [(203, 4)]
 
 
+async def test_a_response_of_which_nothing_is_ours_is_sent() -> None:
+    class Own(Response):
+        status = 200
+        headers = Headers({"Server": "mine"})
+        body = b"body"
+        length = 4
+
+        def __init__(self) -> None:
+            pass
+
+        async def resolve(self, request: Request) -> Response:
+            return self
+
+        async def write_to(self, send: Callable[[bytes], Awaitable[None]]) -> None:
+            await send(b"body")
+
+        async def aclose(self) -> None:
+            pass
+
+    (answer,) = await say_once(get(), giving(Own()))
+    assert (answer.status, answer.field("server"), answer.body) == (200, "mine", b"body")
+
+
+@pytest.mark.parametrize("request_bytes", [get(), post(b"unread")])
+async def test_a_property_that_fails_is_answered_with_500(request_bytes: bytes) -> None:
+    class Failing(Response):
+        @property
+        def body(self) -> bytes:
+            raise LookupError("as you wish")
+
+    (answer,) = await say_once(request_bytes, giving(Failing()))
+    assert answer.status == 500
+
+
+async def test_what_nobody_gets_is_not_pushed() -> None:
+    pushed: list[bytes] = []
+
+    class Noting(HTTPRequestHandler):
+        def push(self, data: bytes | bytearray | memoryview) -> None:
+            pushed.append(bytes(data))
+            super().push(data)
+
+        def handle_request(self, request: Request) -> None:
+            self.push(b"HTTP/1.1 204 No Content\r\n\r\n")
+            self.close_when_done()
+
+    await say_once(get(), Noting)
+    assert pushed == [b"HTTP/1.1 204 No Content\r\n\r\n"]
+
+
 async def test_a_response_may_be_generic_and_have_attributes_of_any_name() -> None:
     class Page(Response, Generic[T]):
         def __init__(self, content: T) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from http import HTTPStatus
 from types import CoroutineType
@@ -41,6 +41,10 @@ class Conversation(Chat, Protocol):
     def abort(self) -> None: ...
     def close_when_done(self) -> None: ...
     def handle_request(self, request: Request) -> Awaitable[Response | None] | Response | None: ...
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    yield b""
 
 
 class Exchange:
@@ -98,7 +102,7 @@ class Exchange:
 
     def _without_response(self, given: object) -> Response:
         if self._chat.closing:
-            return Response(500)  # which nobody gets
+            return Response(500, _nothing())  # which nobody gets, and is not even pushed
         raise TypeError(f"an application gives a Response; got {given!r}")
 
     def _note_answered(self) -> None:
@@ -116,9 +120,10 @@ class Exchange:
         return response_to(HTTPError(500))
 
     async def _send(self, response: Response) -> None:
-        if type(response).resolve is not Response.resolve:
-            response = await self._resolved(response)
-        if not self._reader.complete and isinstance(response.body, bytes):  # one that streams may be made of the body
+        is_made = response._content() is not None
+        if not is_made:
+            response, is_made = await self._resolved(response)
+        if is_made and not self._reader.complete:  # one that streams may be made of the body
             try:
                 await self._drop_rest()
             except HTTPError as refusal:
@@ -131,18 +136,19 @@ class Exchange:
         else:
             await self._stream(response)
 
-    async def _resolved(self, response: Response) -> Response:
-        """What is sent to this request, or the answer to its failure."""
+    async def _resolved(self, response: Response) -> tuple[Response, bool]:
+        """What is sent to this request, or the answer to its failure; and whether its body is bytes."""
         try:
             try:
-                return await response.resolve(self._request)
+                resolved = await response.resolve(self._request)
+                return resolved, isinstance(resolved.body, bytes)
             except BaseException:
                 await response.aclose()
                 raise
         except BaseException as exc:
             if not is_failure(exc):
                 raise
-            return self._answer_to(exc)
+            return self._answer_to(exc), True
 
     def _push(self, response: Response, content: bytes) -> Awaitable[None] | None:
         """Push a response that is there as a whole. Returns what is left to be done, to be awaited."""

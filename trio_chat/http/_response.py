@@ -91,8 +91,10 @@ class Response:
         Then `resolve`, `write_to` and `aclose` would do nothing more, and who sends it need not ask the properties.
         """
         cls: type = type(self)
+        if not (cls is Response or _is_plain(cls)):
+            return None
         body = self._body
-        return body if isinstance(body, bytes) and (cls is Response or _is_plain(cls)) else None
+        return body if isinstance(body, bytes) else None
 
     async def resolve(self, request: Request) -> Response:
         """The response that is sent to this request: itself, unless that depends on the request.
