@@ -291,6 +291,24 @@ async def test_who_ends_behind_a_thread_keeps_no_cancellation(*, uses_nursery: b
     await check_handler(with_nursery(EndsWithAThread, uses_nursery), b"one\r\ntwo\r\n", most=10)
 
 
+class CleansUpStepByStep(Right):
+    async def handle_close(self) -> None:
+        with trio.CancelScope(shield=True):
+            for _ in range(900):
+                await trio.lowlevel.checkpoint()
+
+
+class CleansUpForALongTime(Right):
+    async def handle_close(self) -> None:
+        with trio.move_on_after(4, shield=True):
+            await trio.sleep_forever()
+
+
+@pytest.mark.parametrize("handler", [CleansUpStepByStep, CleansUpForALongTime])
+async def test_who_takes_its_time_to_clean_up_is_right(handler: Any, mock_clock: MockClock) -> None:
+    await check_handler(handler, b"one\r\n", most=3)
+
+
 async def test_on_a_clock_that_stands_still(mock_clock: MockClock) -> None:
     class Sleeping(Right):
         async def found_terminator(self) -> None:

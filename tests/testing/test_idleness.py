@@ -10,7 +10,7 @@ from functools import partial
 
 import pytest
 import trio
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_chat.testing._idleness import in_time, let_time_go_by, wait_until_idle, with_time_going_by
 
@@ -36,7 +36,7 @@ async def test_who_never_rests_is_told_from_who_is_idle() -> None:
     assert await wait_until_idle()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(spin)
-        assert not await wait_until_idle()
+        assert not await wait_until_idle(0.01)
         nursery.cancel_scope.cancel()
 
 
@@ -80,7 +80,7 @@ async def test_who_never_rests_is_not_waited_for_without_end(threshold: float, m
             await trio.lowlevel.checkpoint()
 
     mock_clock.autojump_threshold = threshold
-    assert not await in_time(spin, 5)
+    assert not await in_time(spin, 5, 0.01)
 
 
 async def test_time_goes_by_from_deadline_to_deadline(mock_clock: MockClock) -> None:
@@ -106,3 +106,38 @@ async def test_time_goes_by_as_long_as_it_takes(mock_clock: MockClock) -> None:
 
     await with_time_going_by(work)
     assert trio.current_time() == 2000
+
+
+async def test_one_thread_that_never_ends_is_not_taken_for_another(mock_clock: MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+        go_on = threading.Event()
+        nursery.start_soon(partial(trio.to_thread.run_sync, go_on.wait))
+        try:
+            assert await wait_until_idle(patience=0.01)
+        finally:
+            go_on.set()
+        nursery.start_soon(trio.to_thread.run_sync, time.sleep, 0.05)
+        await wait_until_idle()
+        assert trio.to_thread.current_default_thread_limiter().borrowed_tokens == 0
+
+
+async def test_a_long_work_in_small_steps_is_waited_for(mock_clock: MockClock) -> None:
+    async def work() -> None:
+        for _ in range(150_000):
+            await trio.lowlevel.checkpoint()
+
+    assert await in_time(work, 60)
+
+
+async def test_a_clock_is_not_moved_while_somebody_waits_for_idleness(mock_clock: MockClock) -> None:
+    async def scenario() -> None:
+        for _ in range(20):
+            await wait_all_tasks_blocked()
+            await trio.lowlevel.checkpoint()
+        assert trio.current_time() == 0
+        await trio.sleep(60)
+
+    with trio.move_on_after(1000) as scope:
+        await with_time_going_by(scenario)
+    assert not scope.cancelled_caught
+    assert trio.current_time() == 60

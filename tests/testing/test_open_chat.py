@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import re
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -467,7 +470,7 @@ async def test_nothing_comes_while_a_clock_stands_still(mock_clock: MockClock) -
         await peer.expect(b"anything\n")
 
     told = str(await mismatch(script))
-    assert "nothing has come, all tasks are blocked, and the clock stands still 3 seconds before the next" in told
+    assert "nothing has come, and the clock stands still 3 seconds before the next" in told
     assert trio.current_time() == 0
     told = str(await mismatch(expect_anything))
     assert "and the clock stands still\n" in told
@@ -540,7 +543,7 @@ async def test_who_is_busy_with_a_thread_is_not_sent_anything_twice(autojump_clo
         finally:
             go_on.set()
 
-    told = await mismatch(script, Busy, streams=trio.testing.lockstep_stream_pair)
+    told = await mismatch(script, Busy, streams=trio.testing.lockstep_stream_pair, patience=0.05)
     assert "does not receive what is sent" in str(told)
 
 
@@ -869,7 +872,7 @@ async def test_a_handler_that_is_never_idle_does_not_hang_the_test() -> None:
             peer.chat.close()
         await peer.expect_eof()
 
-    await converse(script, Spinning)
+    await converse(script, Spinning, patience=0.5)
 
 
 async def test_what_comes_without_an_end_is_not_waited_for(mock_clock: MockClock) -> None:
@@ -932,6 +935,120 @@ async def test_an_error_that_is_logged_and_raised_is_one() -> None:
         await peer.expect_error(LookupError)
     with pytest.raises(LookupError):
         await converse(lambda peer: peer.send(b"x\n"), Twice)
+
+
+async def test_an_error_that_is_logged_and_raised_in_a_group_is_one() -> None:
+    class InATask(Echo):
+        async def found_terminator(self) -> None:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.fail)
+
+        async def fail(self) -> None:
+            error = LookupError("as you wish")
+            logging.getLogger("trio_chat.something").error("it failed", exc_info=error)
+            raise error
+
+    async with open_chat(InATask) as peer:
+        await peer.send(b"x\n")
+        await peer.expect_error(LookupError)
+
+
+async def test_an_error_that_a_thread_logs() -> None:
+    class Threaded(Echo):
+        async def found_terminator(self) -> None:
+            await trio.to_thread.run_sync(log_a_failure)
+            self.push(b"done\n")
+
+    async with open_chat(Threaded) as peer:
+        await peer.send(b"x\n")
+        await peer.expect_error(LookupError)
+        await peer.expect(b"done\n")
+
+
+def test_an_error_that_is_logged_is_printed_as_ever() -> None:
+    """By logging's last resort, where nobody has configured anything."""
+    program = """
+        import logging, trio
+        from trio_chat import AsyncChat
+        from trio_chat.testing import open_chat
+
+        async def main():
+            async with open_chat(AsyncChat) as peer:
+                logging.getLogger("trio_chat.something").error("it failed", exc_info=LookupError("as you wish"))
+                await peer.expect_error(LookupError)
+
+        trio.run(main)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    result = subprocess.run(command, check=True, capture_output=True, text=True, timeout=30)
+    assert result.stderr.splitlines() == ["it failed", "LookupError: as you wish"]
+
+
+async def test_what_has_failed_is_logged_if_somebody_gives_up(
+    mock_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    with trio.CancelScope() as scope, caplog.at_level(logging.ERROR, "trio_chat.testing"):
+        async with open_chat(Echo) as peer:
+            await peer.send(b"fail\n")
+            await trio.testing.wait_all_tasks_blocked()
+            scope.cancel()
+            await trio.lowlevel.checkpoint()
+    (record,) = caplog.records
+    assert record.exc_info is not None
+    assert record.exc_info[0] is LookupError
+
+
+async def test_who_waits_for_ever_in_a_shield_is_named(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trio_chat.testing._tasks._REST_SECONDS", 0.01)
+
+    class Shielded(Echo):
+        async def handle_close(self) -> None:
+            with trio.CancelScope(shield=True):
+                await go_on.wait()
+
+    class Rescue(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            go_on.set()
+
+    go_on, rescue, logger = trio.Event(), Rescue(), logging.getLogger("trio_chat.testing")
+    logger.addHandler(rescue)
+    try:
+        with pytest.raises(ZeroDivisionError):
+            async with open_chat(Shielded):
+                raise ZeroDivisionError
+    finally:
+        logger.removeHandler(rescue)
+    (record,) = caplog.records
+    assert "does not end although it is cancelled" in record.getMessage()
+    assert f"handle_close(), {__file__}:" in record.getMessage()
+
+
+async def test_what_comes_too_late_is_told_so() -> None:
+    class Slow(Echo):
+        async def by_thread(self) -> None:
+            await trio.to_thread.run_sync(time.sleep, 0.2)
+            self.push(b"done\n")
+
+    async def script(peer: Peer) -> None:
+        await peer.send(b"thread\n")
+        await peer.expect(b"done\n")
+
+    assert r"b'done\n' has come, but later than within 0.15 seconds" in str(await mismatch(script, Slow, patience=0.15))
+
+
+async def test_several_threads_are_waited_for_on_a_clock_that_runs(mock_clock: MockClock) -> None:
+    class Slow(Echo):
+        async def by_thread(self) -> None:
+            for _ in range(2):
+                await trio.to_thread.run_sync(time.sleep, 0.1)
+                self.push(b"x")
+
+    mock_clock.rate = 100
+    async with open_chat(Slow) as peer:
+        await peer.send(b"thread\n")
+        await peer.expect(b"xx")
 
 
 async def test_several_failures_are_not_told_of_twice() -> None:

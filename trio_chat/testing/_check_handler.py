@@ -21,7 +21,8 @@ from ._splits import assert_same_under_every_split
 from ._streams import BreakingStream
 from ._tasks import background_tasks, new_system_tasks, system_tasks
 
-_TURNS = 200  # in which a handler that is cancelled should have begun to wait for something, or ended
+_MAX_STEPS_TO_END = 1_000  # that a handler takes when it is cancelled, as in cancel_at_every_checkpoint()
+_QUIET_TURNS = 20  # in which it takes no step: it waits for something
 
 
 #: Exceptions, as `except` takes them.
@@ -49,8 +50,8 @@ async def check_handler(
       configured to drop those);
     - it ends when the client ends its side;
     - it ends when the connection breaks;
-    - it ends when it is cancelled, wherever (`cancel_at_every_checkpoint`), no callback keeps the cancellation for
-      itself, and the stream is closed;
+    - it ends when it is cancelled, wherever (`cancel_at_every_checkpoint`), within 1,000 steps, no callback keeps the
+      cancellation for itself, and the stream is closed;
     - it ends when it is to stop (`AsyncChat.close_when_idle`) and the client ends its side;
     - it leaves no system task behind.
 
@@ -229,11 +230,14 @@ async def _ends_when_cancelled(trial: Trial) -> None:
     trio.lowlevel.add_instrument(steps)
     try:
         steps.cancel()
-        for _ in range(_TURNS):
+        quiet_turns = 0
+        while quiet_turns < _QUIET_TURNS and steps.count < _MAX_STEPS_TO_END and not trial.over.is_set():
+            count = steps.count
             await trio.lowlevel.checkpoint()
+            quiet_turns = quiet_turns + 1 if steps.count == count else 0
     finally:
         trio.lowlevel.remove_instrument(steps)
-    if steps.count > _TURNS // 2:  # it takes turn after turn, instead of ending or waiting, and no clock would go on
+    if steps.count >= _MAX_STEPS_TO_END:  # instead of ending or waiting, and no clock would go on meanwhile
         trial.fail("goes on and on when it is cancelled: trio.Cancelled has to leave every callback")
     await trial.must_end("it is cancelled")
     if steps.raised_in_run and not trial.scope.cancelled_caught:

@@ -18,43 +18,46 @@ import trio
 from trio.lowlevel import RunVar
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-MAX_STEPS = 100_000  # that tasks take until they are all blocked, or have ended; who takes more never does
+MAX_STEPS = 100_000  # that tasks take until they are all blocked, or have ended; who takes more, and long, never does
 _LOOK_AGAIN_SECONDS = 0.001  # of real time, whether threads have ended
+_MAX_PAUSE_SECONDS = 10.0
 _LEAST_STEP = 1e-6  # by which a clock is moved, in seconds
 
-#: How many threads were waited for in vain.
-_permanent_threads: RunVar[int] = RunVar("trio_chat.testing permanent threads", default=0)
+#: The threads that were waited for in vain.
+_permanent: RunVar[frozenset[object]] = RunVar("trio_chat.testing permanent threads", default=frozenset())
 
 
-async def in_time(wait: Callable[[], Awaitable[object]], patience: float, *, moves_clock: bool = False) -> bool:
-    """Await `wait()`, which raises nothing, for `patience` seconds; whether it has come to its end.
+async def in_time(
+    wait: Callable[[], Awaitable[object]], seconds: float, patience: float | None = None, *, moves_clock: bool = False
+) -> bool:
+    """Await `wait()`, for so many seconds of Trio's clock; whether it has come to its end.
 
     On a `MockClock` that stands still: until all tasks are blocked; with `moves_clock`, until they are again when the
-    clock has been moved by `patience`, from deadline to deadline. On any `MockClock`, while threads work, for
-    `patience` seconds of real time besides; and no longer than tasks take steps without ever being blocked.
+    clock has been moved by that, from deadline to deadline. On any `MockClock`, while threads work, or tasks take a
+    great many steps without being blocked, for `patience` seconds of real time besides, or as many as `seconds`.
     """
     with trio.CancelScope() as scope:
         if isinstance(trio.lowlevel.current_clock(), MockClock):
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_cancel_in_vain, scope, patience, moves_clock)
+                nursery.start_soon(_cancel_in_vain, scope, seconds, patience or seconds, moves_clock)
                 await wait()
                 nursery.cancel_scope.cancel()
         else:
-            scope.deadline = trio.current_time() + patience
+            scope.deadline = trio.current_time() + seconds
             await wait()
         return True
     return False
 
 
-async def _cancel_in_vain(scope: trio.CancelScope, patience: float, moves_clock: bool) -> None:
-    """Cancel the scope when nothing is going to happen within `patience` seconds of a `MockClock`."""
+async def _cancel_in_vain(scope: trio.CancelScope, seconds: float, patience: float, moves_clock: bool) -> None:
+    """Cancel the scope when nothing is going to happen within so many seconds of a `MockClock`."""
     await wait_until_idle(patience)
     if (clock := _stopped_clock()) is None:
-        with _step_limit():
-            await trio.sleep(patience)
+        with _step_limit(time.monotonic() + patience):
+            await trio.sleep(seconds)
         await wait_until_idle(patience)
     elif moves_clock:
-        await _move(clock, patience)
+        await _move(clock, seconds)
     scope.cancel()
 
 
@@ -64,7 +67,7 @@ async def wait_until_idle(patience: float = 5.0) -> bool:
     False if tasks take step after step, and are never blocked.
     """
     until = time.monotonic() + patience
-    with _step_limit():
+    with _step_limit(until):
         await wait_all_tasks_blocked()
         while patience and _threads_work(until):
             await wait_all_tasks_blocked(_LOOK_AGAIN_SECONDS)
@@ -72,19 +75,32 @@ async def wait_until_idle(patience: float = 5.0) -> bool:
     return False
 
 
+async def until_nothing_happens(seconds: float) -> None:
+    """Wait until all tasks have been blocked for so long in real time, and there is no deadline, and no thread works.
+
+    Not on a clock that jumps, which that would hold up: there, for ever.
+    """
+    clock = trio.lowlevel.current_clock()
+    if isinstance(clock, MockClock) and clock.autojump_threshold < math.inf:
+        await trio.sleep_forever()
+    await wait_all_tasks_blocked(seconds)
+    while trio.lowlevel.current_statistics().seconds_to_next_deadline < math.inf or _threads_work(math.inf):
+        await wait_all_tasks_blocked(seconds)
+
+
 def _threads_work(until: float) -> bool:
     """Whether threads do that may come to their end until then, in real time."""
-    working = trio.to_thread.current_default_thread_limiter().borrowed_tokens
-    permanent = min(working, _permanent_threads.get()) if time.monotonic() < until else working
-    _permanent_threads.set(permanent)
+    working = frozenset(trio.to_thread.current_default_thread_limiter().statistics().borrowers)
+    permanent = working & _permanent.get() if time.monotonic() < until else working
+    _permanent.set(permanent)
     return working > permanent
 
 
 @contextmanager
-def _step_limit() -> Iterator[None]:
-    """The block is left when tasks have taken too many steps."""
+def _step_limit(until: float) -> Iterator[None]:
+    """The block is left when tasks have taken too many steps, and it is later than that, in real time."""
     with trio.CancelScope() as scope:
-        limit = _StepLimit(scope)
+        limit = _StepLimit(scope, until)
         trio.lowlevel.add_instrument(limit)
         try:
             yield
@@ -93,15 +109,16 @@ def _step_limit() -> Iterator[None]:
 
 
 class _StepLimit(trio.abc.Instrument):
-    """Cancels a scope when tasks have taken too many steps."""
+    """Cancels a scope when tasks have taken too many steps, and too long."""
 
-    def __init__(self, scope: trio.CancelScope) -> None:
+    def __init__(self, scope: trio.CancelScope, until: float) -> None:
         self._scope = scope
+        self._until = until
         self._count = 0
 
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
         self._count += 1
-        if self._count == MAX_STEPS:
+        if self._count % MAX_STEPS == 0 and time.monotonic() > self._until:
             self._scope.cancel()
 
 
@@ -127,12 +144,15 @@ async def with_time_going_by(wait: Callable[[], Awaitable[object]]) -> None:
 
 
 async def _keep_moving(clock: MockClock) -> None:
+    pause = _LOOK_AGAIN_SECONDS
     while True:
-        step = _next_step() if await wait_until_idle() else math.inf
-        if step < math.inf:
-            clock.jump(step)
+        await wait_until_idle()
+        await wait_all_tasks_blocked(pause)  # whoever else has waited for that goes on first
+        if _threads_work(math.inf) or (step := _next_step()) == math.inf:
+            pause = min(2 * pause, _MAX_PAUSE_SECONDS)  # who waits for a longer rest than that is to have it
         else:
-            await wait_all_tasks_blocked(_LOOK_AGAIN_SECONDS)
+            pause = _LOOK_AGAIN_SECONDS
+            clock.jump(step)
 
 
 async def _move(clock: MockClock, seconds: float) -> None:

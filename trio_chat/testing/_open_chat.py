@@ -67,6 +67,7 @@ async def open_chat(
                     if left := await new_system_tasks(tasks):
                         raise Mismatch(f"the handler has started tasks that still run: {', '.join(left)}")
         except trio.Cancelled:
+            peer.log_errors()
             raise
         except BaseException as exc:
             peer.tell_errors(exc)

@@ -33,7 +33,7 @@ class Peer:
     """The other end of a handler's conversation; see `open_chat`.
 
     What does not come within `patience` seconds of Trio's clock is not expected any longer; on a `MockClock` that
-    stands still, when all tasks are blocked.
+    stands still, when all tasks are blocked, or take step after step for longer than that in real time.
 
     All methods are checkpoints, also if what they wait for is there. An expectation that is cancelled takes nothing
     out; what is cancelled before it begins to be sent does not stand in the dialogue.
@@ -126,6 +126,8 @@ class Peer:
         while not self._unread.startswith(data):
             if not data.startswith(self._unread) or not await self._receive(until):
                 await self._take_what_has_come()
+                if self._unread.startswith(data):
+                    self.fail(f"{in_short(data)} has come, but later than within {self._patience:g} seconds")
                 self.fail(f"{self._what_has_come()}\n{difference(data, bytes(self._unread))}")
         del self._unread[: len(data)]
 
@@ -181,7 +183,7 @@ class Peer:
         await trio.lowlevel.checkpoint()
         until = self._until()
         while not (self._errors or self._over.is_set()):
-            if not await in_time(self._news.wait, until - trio.current_time()):
+            if not await in_time(self._news.wait, max(until - trio.current_time(), 0.0), self._patience):
                 break
         fitting = (error for error in self._errors if isinstance(error, kinds) and re.search(match, str(error)))
         if (error := next(fitting, None)) is None:
@@ -199,7 +201,7 @@ class Peer:
     async def _receive(self, until: float) -> bool:
         """Wait for more, or for the end. False if that is in vain."""
         left = max(until - trio.current_time(), 0.0)
-        return not self._end and await in_time(self._receive_some, left)
+        return not self._end and await in_time(self._receive_some, left, self._patience)
 
     async def _receive_some(self) -> None:
         try:
@@ -247,7 +249,7 @@ class Peer:
         if (seconds := seconds_to_go_on()) is None:
             return f"nothing has come within {self._patience:g} seconds"
         hint = f" {seconds:g} seconds before the next deadline: see pause()" * (seconds < math.inf)
-        return f"nothing has come, all tasks are blocked, and the clock stands still{hint}"
+        return f"nothing has come, and the clock stands still{hint}"
 
     async def _fail_after_a_look(self, message: str, *causes: Exception) -> NoReturn:
         await self._take_what_has_come()

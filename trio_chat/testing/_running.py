@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import suppress
 
 import trio
@@ -9,6 +10,8 @@ import trio
 from ._dialogue import in_short, in_words
 from ._idleness import in_time
 from ._peer import Peer
+
+logger = logging.getLogger("trio_chat.testing")
 
 
 class RunningPeer(Peer):
@@ -26,8 +29,9 @@ class RunningPeer(Peer):
 
     def note_error(self, error: Exception) -> None:
         """Something has failed, and this may be the only one who is told so."""
-        if all(error is not known for known in self._noted):  # one that was logged, and then raised
-            self._noted.append(error)
+        failed = [each for each in _leaves(error) if all(each is not known for known in self._noted)]
+        if failed:  # else it was logged, and is raised now, perhaps in a group
+            self._noted += failed
             self._errors.append(error)
             self.dialogue.happened("S", f"<error> {in_words(error)}")
             self._tell_news()
@@ -69,6 +73,11 @@ class RunningPeer(Peer):
         with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
             await self.stream.send_eof()
 
+    def log_errors(self) -> None:
+        """Somebody else has ended the conversation, and may not know why: that nothing came, say, for it had failed."""
+        for error in self._errors:
+            logger.error("the handler has failed, as nobody was told", exc_info=error)
+
     def tell_errors(self, failure: BaseException) -> None:
         """Something else has failed: what the handler has raised, and nobody was told of, is not to be lost."""
         known = _chain_of(failure)
@@ -77,6 +86,13 @@ class RunningPeer(Peer):
                 failure.add_note(f"the handler has failed, too, with {error!r}")
                 if failure.__cause__ is None:
                     failure.__cause__ = error
+
+
+def _leaves(error: Exception) -> list[Exception]:
+    """What a group consists of in the end; of what is no group, itself."""
+    if not isinstance(error, ExceptionGroup):
+        return [error]
+    return [leaf for each in error.exceptions for leaf in _leaves(each)]
 
 
 def _chain_of(exc: BaseException) -> list[BaseException]:

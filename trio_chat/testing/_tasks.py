@@ -10,8 +10,9 @@ from typing import Self
 
 import trio
 
-from ._idleness import MAX_STEPS, wait_until_idle, with_time_going_by
+from ._idleness import MAX_STEPS, until_nothing_happens, wait_until_idle, with_time_going_by
 
+_REST_SECONDS = 1.0  # of real time, after which who does nothing is not expected to
 _OURS = ("trio_chat alarm", "trio_chat channels")  # which serve all connections of a Trio run
 
 logger = logging.getLogger("trio_chat.testing")
@@ -22,8 +23,8 @@ async def background_tasks() -> AsyncGenerator[trio.Nursery, None]:
     """A nursery that is cancelled at the end of the block. What the block raises leaves it as itself, in no group.
 
     A clock that stands still is moved if the tasks need time to end. Tasks that catch `trio.Cancelled` again and again,
-    and never end, cannot be ended by anyone. So that nobody looks for the reason in vain, it is logged where they are,
-    and what the block has raised.
+    or wait for ever in a shield, cannot be ended by anyone. So that nobody looks for the reason in vain, it is logged
+    where they are, and what the block has raised.
     """
     failure: BaseException | None = None
     async with trio.open_nursery() as nursery:
@@ -33,7 +34,7 @@ async def background_tasks() -> AsyncGenerator[trio.Nursery, None]:
             failure = exc
         nursery.cancel_scope.cancel()
         with trio.CancelScope(shield=True), _Watch(nursery, failure) as watch:
-            await with_time_going_by(watch.over.wait)
+            await with_time_going_by(watch.until_over)
     if failure is not None:
         raise failure
 
@@ -45,6 +46,7 @@ class _Watch(trio.abc.Instrument):
         self._nursery = nursery
         self._failure = failure
         self._count = 0
+        self._is_told = False
         self.over = trio.Event()
 
     def __enter__(self) -> Self:
@@ -56,16 +58,28 @@ class _Watch(trio.abc.Instrument):
     def __exit__(self, *exc_info: object) -> None:
         trio.lowlevel.remove_instrument(self)
 
+    async def until_over(self) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._look_for_who_rests)
+            await self.over.wait()
+            nursery.cancel_scope.cancel()
+
+    async def _look_for_who_rests(self) -> None:
+        await until_nothing_happens(_REST_SECONDS)
+        for task in self._nursery.child_tasks:
+            self._tell("the task %s does not end although it is cancelled:\n%s", task)
+
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
         if not self._nursery.child_tasks:
             self.over.set()
         elif any(ancestor.parent_nursery is self._nursery for ancestor in ancestors(task)):
             self._count += 1
-            if self._count == MAX_STEPS:
-                where = "\n".join(stack_of(task))
-                logger.error(
-                    "the task %s goes on and on although it is cancelled:\n%s", task.name, where, exc_info=self._failure
-                )
+            if self._count >= MAX_STEPS and not self._is_told and stack_of(task):
+                self._tell("the task %s goes on and on although it is cancelled:\n%s", task)
+
+    def _tell(self, message: str, task: trio.lowlevel.Task) -> None:
+        self._is_told = True
+        logger.error(message, task.name, "\n".join(stack_of(task)), exc_info=self._failure)
 
 
 def ancestors(task: trio.lowlevel.Task | None) -> Iterator[trio.lowlevel.Task]:
