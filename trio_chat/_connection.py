@@ -204,8 +204,7 @@ class Connection(OutputSide):
     def _note_progress(self) -> bool:
         """What has come is handed over: whether a message is in progress."""
         intake, buffer = self.intake, self.buffer
-        # As `mid_frame`, without a call.
-        in_message = bool(buffer.frame_bytes) or buffer.skipping or not self._handler.between_messages()
+        in_message = buffer.mid_frame or not self._handler.between_messages()
         if not in_message or buffer.frame_bytes < intake.fresh_bytes:
             self._timeouts.message_since = None  # some of it ended the frame before, the present one began within it
         if self.stopping and not in_message:
