@@ -129,8 +129,9 @@ class HTTPRequestHandler(AsyncChat):
         if self._reader is not None:
             self._go_on_with(self._reader)
             return None
-        data = b"".join(self.incoming)
-        self.incoming.clear()
+        return self._found_head(self._get_data())
+
+    def _found_head(self, data: bytes) -> Reply:
         try:
             if not self._requests:
                 _check_limits(self)
@@ -158,8 +159,7 @@ class HTTPRequestHandler(AsyncChat):
         if self._empty_lines > self.max_empty_lines:
             self._refuse(HTTPError(400, "too many empty lines"), data)
         elif head := data.removeprefix(b"\r\n"):
-            self.incoming.append(head)
-            return HTTPRequestHandler.found_terminator(self)  # a subclass has been told of this end
+            return self._found_head(head)
         return None
 
     def _reader_of(self, fields: FieldLines) -> BodyReader:
