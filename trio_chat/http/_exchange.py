@@ -163,7 +163,7 @@ class Exchange:
                 return None  # the application wanted no answer, has switched protocols, or the client is gone
             logger.exception("the answer to %s was cut off", request)
             closes = True
-        request.answered = self._reader.is_answered = True
+        self._note_answered()
         self._status, self._sent_bytes = response._status, size
         # What is queued in front of a small one is waited for by the conversation, before the next request.
         if size > chat.high_water_bytes and chat.queued_bytes > chat.high_water_bytes:

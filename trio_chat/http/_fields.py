@@ -22,7 +22,7 @@ from ._framing import body_length, expects_continue, keeps_alive, the_host
 from ._headers import FIELD_TEXT, TCHARS, Headers
 
 _MAX_KEPT = 128
-MAX_KEPT_BYTES = 2048  # of each
+_MAX_KEPT_BYTES = 2048  # of each
 
 # RFC 9112, section 5: field-name ":" OWS field-value OWS, each line after a CRLF. A line that begins with a blank
 # (obs-fold), a blank before the colon, a bare CR or LF and other controls do not match.
@@ -74,12 +74,15 @@ class FieldLines:
 
 def field_lines(lines: bytes, minor_version: str) -> FieldLines:
     """The field lines that these bytes are, with a CRLF between two, in HTTP/1. Raises what `FieldLines` does."""
+    return (_kept if len(lines) <= _MAX_KEPT_BYTES else _new)(lines, minor_version)
+
+
+def _new(lines: bytes, minor_version: str) -> FieldLines:
     http_version = "1.0" if minor_version == "0" else "1.1"  # what is higher is taken for 1.1: RFC 9110, section 2.5
     return FieldLines(f"\r\n{lines.decode('latin-1')}" if lines else "", http_version)
 
 
-#: The same, for lines of no more than `MAX_KEPT_BYTES`.
-kept_field_lines = lru_cache(_MAX_KEPT)(field_lines)
+_kept = lru_cache(_MAX_KEPT)(_new)
 
 
 def is_fields(text: str) -> bool:

@@ -19,7 +19,7 @@ import re
 from typing import TypeAlias
 
 from ._errors import HTTPError
-from ._fields import MAX_KEPT_BYTES, FieldLines, field_lines, kept_field_lines
+from ._fields import FieldLines, field_lines
 from ._framing import check_target
 from ._headers import TCHARS
 
@@ -49,7 +49,7 @@ def parse_head(data: bytes, max_target_bytes: int, max_fields: int) -> Head:
         raise HTTPError(414)
     if target[0] != "/" or method == "CONNECT":
         check_target(method, target)
-    fields = kept_field_lines(rest, minor) if len(rest) <= MAX_KEPT_BYTES else field_lines(rest, minor)
+    fields = field_lines(rest, minor)
     if fields.count > max_fields:
         raise HTTPError(431, "too many header fields")
     return line, method, target, fields
