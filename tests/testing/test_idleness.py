@@ -6,6 +6,8 @@ import gc
 import math
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import pytest
@@ -15,17 +17,21 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from trio_chat.testing._idleness import in_time, let_time_go_by, wait_until_idle, with_time_going_by
 
 
-async def test_a_thread_that_never_ends_is_not_waited_for_without_end() -> None:
-    async def wait_in_a_thread() -> None:
-        await trio.to_thread.run_sync(go_on.wait)
-
+@contextmanager
+def endless_thread(nursery: trio.Nursery) -> Iterator[None]:
+    """A thread that works until the block has ended, and may take a moment longer."""
     go_on = threading.Event()
+    nursery.start_soon(partial(trio.to_thread.run_sync, go_on.wait))
+    try:
+        yield
+    finally:
+        go_on.set()
+
+
+async def test_a_thread_that_never_ends_is_not_waited_for_without_end() -> None:
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(wait_in_a_thread)
-        try:
+        with endless_thread(nursery):
             assert await wait_until_idle(patience=0.01)
-        finally:
-            go_on.set()
 
 
 async def test_who_never_rests_is_told_from_who_is_idle() -> None:
@@ -51,16 +57,12 @@ async def test_no_instrument_is_left_behind() -> None:
 
 async def test_a_thread_that_never_ends_is_waited_for_once(mock_clock: MockClock) -> None:
     async with trio.open_nursery() as nursery:
-        go_on = threading.Event()
-        nursery.start_soon(partial(trio.to_thread.run_sync, go_on.wait))
-        try:
+        with endless_thread(nursery):
             assert await wait_until_idle(patience=0.01)
             assert await wait_until_idle(patience=math.inf)
             nursery.start_soon(trio.to_thread.run_sync, time.sleep, 0.01)
             assert not await in_time(trio.sleep_forever, math.inf)
             assert trio.to_thread.current_default_thread_limiter().borrowed_tokens == 1
-        finally:
-            go_on.set()
 
 
 async def test_a_clock_that_jumps_does_not_while_threads_are_waited_for(autojump_clock: MockClock) -> None:
@@ -110,12 +112,8 @@ async def test_time_goes_by_as_long_as_it_takes(mock_clock: MockClock) -> None:
 
 async def test_one_thread_that_never_ends_is_not_taken_for_another(mock_clock: MockClock) -> None:
     async with trio.open_nursery() as nursery:
-        go_on = threading.Event()
-        nursery.start_soon(partial(trio.to_thread.run_sync, go_on.wait))
-        try:
+        with endless_thread(nursery):
             assert await wait_until_idle(patience=0.01)
-        finally:
-            go_on.set()
         nursery.start_soon(trio.to_thread.run_sync, time.sleep, 0.05)
         await wait_until_idle()
         assert trio.to_thread.current_default_thread_limiter().borrowed_tokens == 0

@@ -83,9 +83,10 @@ async def until_nothing_happens(seconds: float) -> None:
     clock = trio.lowlevel.current_clock()
     if isinstance(clock, MockClock) and clock.autojump_threshold < math.inf:
         await trio.sleep_forever()
-    await wait_all_tasks_blocked(seconds)
-    while trio.lowlevel.current_statistics().seconds_to_next_deadline < math.inf or _threads_work(math.inf):
+    while True:
         await wait_all_tasks_blocked(seconds)
+        if _seconds_to_deadline() == math.inf and not _threads_work(math.inf):
+            return
 
 
 def _threads_work(until: float) -> bool:
@@ -164,11 +165,16 @@ async def _move(clock: MockClock, seconds: float) -> None:
 
 def seconds_to_go_on() -> float | None:
     """How far a clock that stands still is from the next deadline, infinitely if there is none. None: it moves."""
-    return None if _stopped_clock() is None else trio.lowlevel.current_statistics().seconds_to_next_deadline
+    return None if _stopped_clock() is None else _seconds_to_deadline()
 
 
 def _next_step() -> float:
-    return max(trio.lowlevel.current_statistics().seconds_to_next_deadline, _LEAST_STEP)
+    return max(_seconds_to_deadline(), _LEAST_STEP)
+
+
+def _seconds_to_deadline() -> float:
+    """Infinitely many if there is none."""
+    return trio.lowlevel.current_statistics().seconds_to_next_deadline
 
 
 def _stopped_clock() -> MockClock | None:
