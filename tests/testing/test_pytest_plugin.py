@@ -42,7 +42,9 @@ with (Path(__file__).parents[0] / "imported").open("x") as file:
 
 
 @pytest.fixture
-def echo(pytester: pytest.Pytester) -> pytest.Pytester:
+def echo(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    for name in ["CI", "BUILD_NUMBER"]:  # where one of them is set, pytest's summary repeats all of a failure
+        monkeypatch.delenv(name, raising=False)
     pytester.makepyfile(echo=ECHO)
     pytester.makeini("[pytest]\ntrio_mode = true\npythonpath = .\n")
     return pytester
