@@ -181,7 +181,7 @@ def _difference(whole: Outcome, other: Outcome, comparable: Callable[[bytes], by
     """What is not the same; "" if everything is."""
     if not other.ended:
         return "it does not end"
-    if _in_words(whole.error) != _in_words(other.error):
+    if _comparable_repr(whole.error) != _comparable_repr(other.error):
         return f"from run() comes {other.error!r}, and {whole.error!r} if the input comes whole"
     expected, received = _comparable(whole.calls, other.calls)
     if expected != received:
@@ -204,7 +204,7 @@ def _difference_of_outputs(whole: Outcome, other: Outcome, comparable: Callable[
     return "" if expected == output else f"the output is not the same\n{difference(expected, output)}"
 
 
-def _in_words(argument: object) -> str:
+def _comparable_repr(argument: object) -> str:
     """Its repr; of an exception, without the addresses of objects in it: they are never the same."""
     words = repr(argument)
     return re.sub(r" at 0x[0-9a-fA-F]+", "", words) if isinstance(argument, BaseException) else words
@@ -221,4 +221,4 @@ def _comparable(*sides: list[Call]) -> Iterator[list[str]]:
         seen = min(len(calls[-2].argument) for calls in both)
         both = [[*calls[:-2], Call("data", calls[-2].argument[:seen]), calls[-1]] for calls in both]
     for calls in both:
-        yield [f"{name}({'' if argument is None else _in_words(argument)})" for name, argument in calls]
+        yield [f"{name}({'' if argument is None else _comparable_repr(argument)})" for name, argument in calls]
