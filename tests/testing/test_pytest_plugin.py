@@ -159,7 +159,10 @@ def test_failures_of_several_tasks_show_all_of_their_own_frames_and_no_others(ec
         ("handler: echo.py:Echo\n\nX: hello", "*line 3: a line begins with C: or S:*"),
         ("handler: nowhere.py:Echo\n\nC: hello", "*names a file that is not there: *nowhere.py*"),
         ("handler: Echo\n\nC: hello", "*is module:name, or file.py:name; got 'Echo'*"),
-        ("handler: echo.py:Ecco\n\nC: hello", "*has no attribute 'Ecco'*"),
+        (
+            "handler: echo.py:Ecco\n\nC: hello",
+            "AttributeError: echo.py, which the header handler names, has no attribute 'Ecco'",
+        ),
         ("handler: nowhere:Echo\n\nC: hello", "ModuleNotFoundError: No module named 'nowhere'"),
         (
             "handler: echo.py:trio\n\nC: hello",
@@ -178,6 +181,9 @@ def test_a_transcript_that_cannot_be_played_says_why(echo: pytest.Pytester, text
 
 def test_transcripts_of_other_programs_are_left_alone(echo: pytest.Pytester) -> None:
     write(echo, "meeting.transcript", "John Smith: Hello there.\n")
+    write(echo, "call.transcript", "Alice: hello\nhandler: please hold\nBob: hi\n")
+    write(echo, "interview.transcript", "Title: at the zoo\nC: Who are you?\nhandler: Jim\nS: And you?\n")
+    write(echo, "played_by_a_test.transcript", "newline: LF\n\nC: hello\n")
     (echo.path / "binary.transcript").write_bytes(b"\xff\xfe\x00handler: x")
     write(echo, "good.transcript", "\ufeff" + TRANSCRIPT.format(answer="hello"))
     write(echo, "indented.transcript", textwrap.indent(TRANSCRIPT.format(answer="hello"), "  "))
@@ -197,15 +203,24 @@ def test_a_transcript_that_is_not_in_utf_8_does_not_pass_for_somebody_elses(echo
     ("header", "words"),
     [
         ("handlr: echo.py:Echo", "line 1: no such header: handlr"),
+        ("handle:echo.py:Echo", "line 1: no such header: handle"),
         ("Handler: echo.py:Echo", "line 1: a line begins with C: or S:*"),
-        ("newline: LF", "the header handler, which names a handler factory, is missing"),
     ],
 )
-def test_a_file_that_is_asked_for_is_a_transcript(echo: pytest.Pytester, header: str, words: str) -> None:
-    write(echo, "asked.transcript", f"{header}\n\nC: hello\nS: hello\n")
+def test_a_handler_that_is_nearly_named_does_not_pass_for_no_transcript(
+    echo: pytest.Pytester, header: str, words: str
+) -> None:
+    write(echo, "nearly.transcript", f"{header}\n\nC: hello\nS: hello\n")
+    result = echo.runpytest()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines([f"*nearly.transcript: {words}"])
+
+
+def test_a_file_that_is_asked_for_is_a_transcript(echo: pytest.Pytester) -> None:
+    write(echo, "asked.transcript", "newline: LF\n\nC: hello\nS: hello\n")
     result = echo.runpytest("asked.transcript")
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines([f"*asked.transcript: {words}"])
+    result.stdout.fnmatch_lines(["*asked.transcript: the header handler, which names a handler factory, is missing"])
     echo.runpytest().assert_outcomes()
 
 

@@ -2,8 +2,8 @@
 
 - A file `*.transcript` with a header `handler: …` is a test: see `trio_chat.testing.parse_transcript`. The header names
   a handler factory, `module:name`, or `file.py:name` with a file beside the transcript. It is played on a `MockClock`
-  that stands still: time goes by where the transcript says so. A file without that header is somebody else's, and left
-  alone, unless it is named on the command line.
+  that stands still: time goes by where the transcript says so. A file without that header, or one that is nearly
+  written so, is somebody else's, and left alone, unless it is named on the command line.
 - `chat(handler_factory, …)` is `trio_chat.testing.open_chat`; if a test or its fixtures fail, it shows the dialogues.
 - `tcp_server(handler_factory, …)` is an async context manager, too: serves on a free port of 127.0.0.1, which it
   gives, and stops gracefully at the end of the block, which fails with what the handlers' tasks have logged as errors.
@@ -19,6 +19,7 @@ import re
 import sys
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from difflib import get_close_matches
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,8 @@ from ._tasks import background_tasks
 from ._tracebacks import told
 from ._transcript import Transcript, TranscriptError, parse_playable
 
-_HANDLER = re.compile(rb"^(?:\xef\xbb\xbf)?\s*handler:", re.MULTILINE)  # perhaps behind a byte order mark
+_HEADER = re.compile(rb"^(?:\xef\xbb\xbf)?[ \t]*([A-Za-z]+):(.*)$", re.MULTILINE)  # perhaps behind a byte order mark
+_TURN = re.compile(rb"^\s*[CS]:(\s|$)", re.MULTILINE)
 _peers: pytest.StashKey[list[Peer]] = pytest.StashKey()
 
 
@@ -47,9 +49,22 @@ _peers: pytest.StashKey[list[Peer]] = pytest.StashKey()
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
     if file_path.suffix == ".transcript":
         is_asked_for = parent.session.isinitpath(file_path)  # by its name, on the command line
-        if is_asked_for or _HANDLER.search(file_path.read_bytes()):
+        if is_asked_for or _names_a_handler(file_path.read_bytes()):
             return TranscriptFile.from_parent(parent, path=file_path)
     return None  # other programs have files of that name, too
+
+
+def _names_a_handler(text: bytes) -> bool:
+    """Whether there is a header `handler` before the dialogue, or what can only be meant for one.
+
+    A test that is not collected because of a typing error would pass for ever. Somebody may be named "handler", and
+    speak: in a dialogue of others, and seldom a single word.
+    """
+    turn = _TURN.search(text)
+    for name, value in _HEADER.findall(text, 0, turn.start() if turn else len(text)):
+        if get_close_matches(name.decode().lower(), ["handler"], cutoff=0.8) and (turn or len(value.split()) == 1):
+            return True
+    return False
 
 
 class TranscriptFile(pytest.File):
@@ -97,7 +112,9 @@ def _named(name: str, folder: Path) -> HandlerFactory:
     if not where:
         raise ValueError(f"the header handler is module:name, or file.py:name; got {name!r}")
     module = _module_of((folder / where).resolve()) if where.endswith(".py") else importlib.import_module(where)
-    factory: HandlerFactory = getattr(module, attribute)
+    factory: HandlerFactory = getattr(module, attribute, None)
+    if factory is None:
+        raise AttributeError(f"{where}, which the header handler names, has no attribute {attribute!r}")
     if not callable(factory):
         raise TypeError(f"the header handler names something that makes no handlers: {factory!r}")
     return factory
