@@ -34,12 +34,18 @@ async def test_the_protocol_passes_its_test(code: dict[str, Any]) -> None:
 
 async def test_the_protocol_adds_numbers(code: dict[str, Any]) -> None:
     async with open_chat(code["Adder"]) as peer:
-        await peer.send(b"1\n52\n37")
-        await peer.expect(b"5\n42\n")
-        await peer.send(b"12 or so\n")
+        await peer.send(b"3\n123\n2\n45\n\n")
+        await peer.expect(b"123\n168\n")
+        await peer.expect_eof()
+    await check_handler(code["Adder"], b"1\n5\n2\n37\n\n")
+
+
+@pytest.mark.parametrize("said", [b"10\n", b"one\n", b"2\nab\n", b"3\n12\n3", b"9" * 5000 + b"\n"])
+async def test_the_protocol_wants_digits(code: dict[str, Any], said: bytes) -> None:
+    async with open_chat(code["Adder"]) as peer:
+        await peer.send(said)
         await peer.expect(b"digits, please\n")
         await peer.expect_eof()
-    await check_handler(code["Adder"], b"1\n52\n37\n")
 
 
 async def test_the_application_answers(
