@@ -516,3 +516,25 @@ async def test_a_conversation_that_could_not_begin_is_not_begun_again() -> None:
     with pytest.raises(RuntimeError, match="once"):
         await chat.run()
     assert chat.names == ["close"]
+
+
+@pytest.mark.parametrize("nursery", [True, False])
+async def test_an_exception_leaves_run_with_what_it_came_from_and_nothing_else(nursery: bool) -> None:
+    """Its report would tell all of it twice, if it were said to have come from the group of a nursery."""
+
+    class Failing(RecordingChat):
+        uses_nursery = nursery
+
+        async def found_terminator(self) -> None:  # type: ignore[override]
+            try:
+                raise Bang
+            except Bang:
+                raise Boom from None
+
+        def handle_connect(self) -> None:
+            self.set_terminator(1)
+
+    with pytest.raises(Boom) as failure:
+        await converse(Failing, [b"x"])
+    assert type(failure.value.__context__) is Bang
+    assert failure.value.__context__.__context__ is None

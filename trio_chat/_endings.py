@@ -56,4 +56,8 @@ def raising_itself(but_not_ends_of: object = None) -> Iterator[None]:
         if isinstance(failure, BaseExceptionGroup) and len(failure.exceptions) == 1:
             failure = failure.exceptions[0]
     if failure is not None:
-        raise failure
+        came_from = failure.__context__
+        try:
+            raise failure
+        finally:
+            failure.__context__ = came_from  # and not from the group, of which a report would tell besides

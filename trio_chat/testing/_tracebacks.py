@@ -26,8 +26,6 @@ def _trace(failure: BaseException) -> str:
     while left:
         shown, error = left.pop()
         _keep_the_handlers_frames(shown, error)
-        if _is_in(error, error.__context__):
-            shown.__context__ = None  # it came out of that group as itself, which is no other failure
         inner = [(shown.__cause__, error.__cause__), (shown.__context__, error.__context__)]
         if isinstance(error, BaseExceptionGroup):
             inner += zip(shown.exceptions or (), error.exceptions, strict=False)
@@ -53,9 +51,3 @@ def _keep_the_handlers_frames(shown: TracebackException, error: BaseException) -
 
 def _is_of(module: str, *packages: str) -> bool:
     return any(module == package or module.startswith(f"{package}.") for package in packages)
-
-
-def _is_in(error: BaseException, group: BaseException | None) -> bool:
-    if isinstance(group, BaseExceptionGroup):
-        return any(one is error or _is_in(error, one) for one in group.exceptions)
-    return False
