@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 from functools import partial
 
 import pytest
@@ -98,17 +99,39 @@ async def test_a_factory_that_raises_is_logged(nursery: trio.Nursery, caplog: py
 @pytest.mark.parametrize(
     ("factory", "options", "error"),
     [
-        (None, {}, TypeError),
-        (Line, {"max_connections": 0}, ValueError),
-        (Line, {"max_connections_per_peer": 0}, ValueError),
-        (Line, {"unknown": 1}, TypeError),
+        (None, {}, TypeError("takes the stream and gives an AsyncChat; got None")),
+        (Line, {"max_connections": 0}, ValueError("max_connections must be at least 1, or None for no limit; got 0")),
+        (Line, {"max_connections": "3"}, TypeError("max_connections is a number, or None for no limit; got '3'")),
+        (Line, {"max_connections_per_peer": 0}, ValueError("max_connections_per_peer must be at least 1")),
+        (Line, {"stop": True}, TypeError("stop is a trio.Event; got True")),
+        (Line, {"shutdown_grace": None}, TypeError("shutdown_grace is a number of seconds, math.inf for no limit")),
+        (Line, {"shutdown_grace": -1}, ValueError("shutdown_grace must be at least 0; got -1")),
+        (Line, {"handshake_timeout": "soon"}, TypeError("handshake_timeout is a number of seconds")),
+        (Line, {"handshake_timeout": math.nan}, ValueError("handshake_timeout must be at least 0; got nan")),
+        (Line, {"unknown": 1}, TypeError("unknown")),
     ],
 )
-async def test_wrong_options_are_refused(
-    factory: type[AsyncChat], options: ServeOptions, error: type[Exception]
-) -> None:
-    with pytest.raises(error):
+async def test_wrong_options_are_refused(factory: type[AsyncChat], options: ServeOptions, error: Exception) -> None:
+    with pytest.raises(type(error), match=str(error)):
         await serve_tcp(factory, 0, **options)
+
+
+async def test_a_handler_that_was_not_made_is_told_of(nursery: trio.Nursery, caplog: pytest.LogCaptureFixture) -> None:
+    class Forgetful(AsyncChat):
+        def __init__(self, stream: trio.abc.Stream) -> None:
+            pass
+
+    message = r"Forgetful.__init__\(\) must call super\(\).__init__\(stream\)"
+    (listener,) = await nursery.start(partial(serve_tcp, Forgetful, 0, host="127.0.0.1"))
+    async with await connect(listener) as client:
+        assert await receive_all(client) == b""
+    (record,) = caplog.records
+    assert record.exc_info is not None
+    with pytest.raises(RuntimeError, match=message):
+        raise record.exc_info[1]  # type: ignore[misc]
+    with pytest.raises(RuntimeError, match=message):
+        await Forgetful(client).run()
+    nursery.cancel_scope.cancel()
 
 
 async def test_a_peer_that_goes_away_midway_is_not_worth_a_log_record(

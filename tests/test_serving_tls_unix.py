@@ -14,6 +14,7 @@ import trio
 import trio.testing
 from support import MemoryListener, ask, receive_all, receive_exactly
 
+import trio_chat.http
 from trio_chat import AsyncChat, serve_listeners, serve_ssl_over_tcp, serve_unix
 
 
@@ -37,6 +38,15 @@ async def test_tls(nursery: trio.Nursery, server_context: ssl.SSLContext, client
     assert await receive_all(client) == b"quit\n"  # a truncated TLS stream would raise here
     await client.aclose()
     nursery.cancel_scope.cancel()
+
+
+async def test_a_context_that_serves_nobody_is_refused_before_anybody_comes(client_context: ssl.SSLContext) -> None:
+    with pytest.raises(TypeError, match=r"serve_ssl_over_tcp\(\) takes an ssl.SSLContext; got None"):
+        await serve_ssl_over_tcp(Echo, 0, None)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"serve_ssl_over_tcp\(\) needs a server's context, .*CLIENT_AUTH"):
+        await serve_ssl_over_tcp(Echo, 0, client_context)
+    with pytest.raises(ValueError, match="needs a server's context"):
+        await trio_chat.http.serve(Echo, 0, ssl_context=client_context)  # type: ignore[arg-type]
 
 
 async def test_whoever_speaks_no_tls_disturbs_nobody(

@@ -213,6 +213,10 @@ async def test_wrong_arguments_leave_everything_as_it_was(
             for timeout in (-1, float("nan")):
                 with pytest.raises(ValueError, match="handshake_timeout"):
                     await self.start_tls(self.context, handshake_timeout=timeout)
+            with pytest.raises(ValueError, match=r"needs a server's context, .*CLIENT_AUTH"):
+                await self.start_tls(client_context)
+            with pytest.raises(ValueError, match=r"needs a client's context, .*SERVER_AUTH"):
+                await self.start_tls(self.context, server_side=False)
             with pytest.raises(ValueError, match="server_hostname"):
                 await self.start_tls(client_context, server_side=False)
             await super().secure()

@@ -305,12 +305,22 @@ async def test_no_timeout_is_handled_after_the_end(autojump_clock: trio.testing.
         assert await receive_all(client) in (b"", b"late")
 
 
-@pytest.mark.parametrize("name", ["idle_timeout", "message_timeout", "write_timeout"])
-async def test_a_limit_that_is_no_number_is_refused(name: str) -> None:
+@pytest.mark.parametrize("name", ["idle_timeout", "message_timeout", "write_timeout", "linger_timeout"])
+@pytest.mark.parametrize(
+    ("limit", "error", "message"),
+    [
+        (None, TypeError, "is a number of seconds, math.inf for no limit; got None"),
+        (-1, ValueError, "must be at least 0; got -1"),
+        (float("nan"), ValueError, "must be at least 0; got nan"),
+    ],
+)
+async def test_a_limit_that_is_no_time_is_refused(
+    name: str, limit: object, error: type[Exception], message: str
+) -> None:
     _, server = trio.testing.memory_stream_pair()
     chat = Timed(server)
-    setattr(chat, name, None)
-    with pytest.raises(TypeError, match=f"{name} is a number of seconds, math.inf for no limit; got None"):
+    setattr(chat, name, limit)
+    with pytest.raises(error, match=f"{name} {message}"):
         await chat.run()
 
 

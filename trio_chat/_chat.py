@@ -96,6 +96,7 @@ class AsyncChat(Handler):
 
         If cancelled: the stream is closed at once, what is still queued is dropped, and `handle_close` is called.
         """
+        check_is_made(self)
         return self._connection.run()
 
     # ------------------------------------------------------------------ input
@@ -355,3 +356,9 @@ class AsyncChat(Handler):
     def handle_timeout(self, kind: TimeoutKind) -> Reply:
         self.close_when_done()
         return None
+
+
+def check_is_made(chat: AsyncChat) -> None:
+    """Raise RuntimeError, if a subclass has forgotten to."""
+    if not hasattr(chat, "_connection"):
+        raise RuntimeError(f"{type(chat).__name__}.__init__() must call super().__init__(stream), before anything else")

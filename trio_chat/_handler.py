@@ -129,7 +129,14 @@ class Handler:
 def check_limits(handler: Handler) -> None:
     """Raise TypeError or ValueError, saying which limit is wrong; `max_frame_bytes` is checked by the buffer."""
     for name in ("idle_timeout", "message_timeout", "write_timeout", "linger_timeout"):
-        if not isinstance(limit := getattr(handler, name), int | float):
-            raise TypeError(f"{name} is a number of seconds, math.inf for no limit; got {limit!r}")
+        check_seconds(name, getattr(handler, name))
     if handler.on_oversize not in get_args(OversizePolicy):
         raise ValueError(f'on_oversize is "close", "answer" or "skip"; got {handler.on_oversize!r}')
+
+
+def check_seconds(name: str, seconds: float) -> None:
+    """Raise TypeError or ValueError, if that is no time to wait."""
+    if not isinstance(seconds, int | float):
+        raise TypeError(f"{name} is a number of seconds, math.inf for no limit; got {seconds!r}")
+    if not seconds >= 0:
+        raise ValueError(f"{name} must be at least 0; got {seconds}")

@@ -16,6 +16,7 @@ import trio
 
 from ._listening import open_tcp_listeners
 from ._server import HandlerFactory, ListenerT, ServeOptions, Server
+from ._tls import check_context
 from ._transport import SocketListener, SocketStream
 from ._unix import unix_listener
 
@@ -60,6 +61,7 @@ async def serve_ssl_over_tcp(
     **options: Unpack[ServeOptions],
 ) -> None:
     """Serve TLS on a TCP port. Handlers are made after the handshake. See `serve_tcp` and `trio.SSLStream`."""
+    check_context("serve_ssl_over_tcp()", ssl_context, server_side=True)
     server = Server(handler_factory, **options)
     listeners = [
         trio.SSLListener(listener, ssl_context, https_compatible=https_compatible)

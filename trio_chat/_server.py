@@ -18,8 +18,9 @@ from typing import Any, TypeAlias, TypedDict, TypeVar
 import trio
 
 from ._admission import Admission, TooMany
-from ._chat import AsyncChat
+from ._chat import AsyncChat, check_is_made
 from ._endings import FAILURES
+from ._handler import check_seconds
 from ._streams import close_now, peer_address
 
 logger = logging.getLogger("trio_chat.server")
@@ -68,6 +69,10 @@ class Server:
             raise TypeError(
                 f"a handler factory is a callable that takes the stream and gives an AsyncChat; got {handler_factory!r}"
             )
+        if not (stop is None or isinstance(stop, trio.Event)):
+            raise TypeError(f"stop is a trio.Event; got {stop!r}")
+        check_seconds("shutdown_grace", shutdown_grace)
+        check_seconds("handshake_timeout", handshake_timeout)
         self._handler_factory = handler_factory
         self._admission = Admission(max_connections, max_connections_per_peer)
         self._stop = stop
@@ -164,6 +169,7 @@ class Server:
         chat = self._handler_factory(stream)
         if not isinstance(chat, AsyncChat):
             raise TypeError(f"the handler factory {self._handler_factory!r} returned {chat!r}, not an AsyncChat")
+        check_is_made(chat)
         if type(chat).run is AsyncChat.run:  # else who knows what it does before, or around it
             chat._connection.helpers = connections
         self._chats.add(chat)

@@ -26,6 +26,7 @@ from ._buffer import TerminatorBuffer
 from ._callbacks import Callbacks
 from ._endings import Lost
 from ._errors import PlaintextBeforeTLS
+from ._handler import check_seconds
 from ._intake import Intake
 from ._producers import Source
 from ._replay import replaying
@@ -112,9 +113,21 @@ class Fence:
             await self._writer.progress()
 
 
-def wrapping(context: ssl.SSLContext, server_side: bool, server_hostname: str | None) -> Wrap:
+def check_context(caller: str, context: ssl.SSLContext, *, server_side: bool) -> None:
+    """Raise TypeError or ValueError, before a peer is there that would have to do without an answer."""
     if not isinstance(context, ssl.SSLContext):
-        raise TypeError(f"start_tls() takes an ssl.SSLContext; got {context!r}")
+        raise TypeError(f"{caller} takes an ssl.SSLContext; got {context!r}")
+    side, purpose, unfit = "client", "SERVER_AUTH", ssl.PROTOCOL_TLS_SERVER
+    if server_side:
+        side, purpose, unfit = "server", "CLIENT_AUTH", ssl.PROTOCOL_TLS_CLIENT
+    if context.protocol == unfit:
+        raise ValueError(
+            f"{caller} needs a {side}'s context, as ssl.create_default_context(ssl.Purpose.{purpose}) gives"
+        )
+
+
+def wrapping(context: ssl.SSLContext, server_side: bool, server_hostname: str | None) -> Wrap:
+    check_context("start_tls()", context, server_side=server_side)
     if context.check_hostname and not server_side and not server_hostname:
         raise ValueError("start_tls() needs a server_hostname: without it any certificate would do")
     return partial(trio.SSLStream, ssl_context=context, server_side=server_side, server_hostname=server_hostname)
@@ -122,10 +135,7 @@ def wrapping(context: ssl.SSLContext, server_side: bool, server_hostname: str | 
 
 async def start_tls(conversation: Conversation, wrap: Wrap, patience: float) -> None:
     """Change the stream of the conversation, for a callback that is running, and in which nobody else receives."""
-    if not isinstance(patience, int | float):
-        raise TypeError(f"handshake_timeout is a number of seconds, math.inf for no limit; got {patience!r}")
-    if not patience >= 0:
-        raise ValueError(f"handshake_timeout must be at least 0; got {patience}")
+    check_seconds("handshake_timeout", patience)
     intake, writer, stream = conversation.intake, conversation.writer, conversation.stream
     if has_tls(stream):
         raise RuntimeError("start_tls(): the conversation is held over TLS already")
