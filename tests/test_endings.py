@@ -525,7 +525,7 @@ async def test_an_exception_leaves_run_with_what_it_came_from_and_nothing_else(n
     class Failing(RecordingChat):
         uses_nursery = nursery
 
-        async def found_terminator(self) -> None:  # type: ignore[override]
+        async def found_terminator(self) -> None:
             try:
                 raise Bang
             except Bang:

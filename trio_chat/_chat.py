@@ -29,6 +29,8 @@ class AsyncChat(Handler):
             def found_terminator(self):
                 self.push(self._get_data() + b"\n")
 
+    Its limits and timeouts are class attributes, which are told of by its base class: `help(AsyncChat.__base__)`.
+
     The methods may be called from callbacks, from other tasks of the same Trio run, and, before `run()`, from the
     constructor; from another thread only through `trio.from_thread`.
     """

@@ -28,40 +28,42 @@ class Handler:
 
     Limits are class attributes; an instance may have its own. Times are in seconds of Trio's clock, `math.inf` for
     none.
+
+    Attributes:
+        terminator: the one at the beginning of the conversation.
+        uses_nursery: whether `AsyncChat.nursery` is there. A connection without one is smaller by 2 KB.
+        max_frame_bytes: how many bytes may come before a terminator of bytes; None: any number. Read when `run()`
+            begins. A count is not limited: a handler that is told one by its peer checks it before it sets it. Nor is
+            what comes while the terminator is None: a handler that collects it counts it.
+        on_oversize: what happens to a longer one. "close": end the conversation; what was queued before still goes out.
+            "answer": call `handle_oversize`, then the same. "skip": call `handle_oversize`, drop the frame's rest with
+            its terminator, and go on with the next frame.
+        ac_in_buffer_size: how many bytes one receive asks for, four times as many if the one before has brought so
+            many.
+        ac_out_buffer_size: how many bytes one send takes at the most.
+        high_water_bytes: above so many queued bytes nothing more is received or handled, until no more than
+            `low_water_bytes` are left. Also how far `wait_eof` reads ahead.
+        low_water_bytes: see there.
+        idle_timeout: how long to wait for any input while nothing is left to be sent.
+        message_timeout: how long a frame may take from its first byte to its terminator; in the middle of a message of
+            several frames (see `between_messages`), from the end of the frame before.
+        write_timeout: how long the peer may let one send of `ac_out_buffer_size` bytes wait.
+        linger_timeout: after the last output, how long to wait for the peer to send something more, which is dropped,
+            or to close its side; ten times as long in all. It is waited for because closing a socket with unread input
+            resets the connection, and the reset can overtake the last answer.
     """
 
-    #: The terminator at the beginning of the conversation.
     terminator: ClassVar[Terminator] = None
-
-    #: Whether `AsyncChat.nursery` is there. A connection without one is smaller by 2 KB.
     uses_nursery: ClassVar[bool] = True
-
-    #: How many bytes may come before a terminator of bytes; None: any number. Read when `run()` begins. A count is not
-    #: limited: a handler that is told one by its peer checks it before it sets it.
     max_frame_bytes: int | None = 65536
-    #: "close": end the conversation; what was queued before still goes out. "answer": call `handle_oversize`, then the
-    #: same. "skip": call `handle_oversize`, drop the frame's rest with its terminator, and go on with the next frame.
     on_oversize: OversizePolicy = "close"
-
-    #: How many bytes one receive asks for, four times as many if the one before has brought so many; and how many one
-    #: send takes at the most.
     ac_in_buffer_size: int = 65536
     ac_out_buffer_size: int = 65536
-    #: Above so many queued bytes nothing more is received or handled, until no more than `low_water_bytes` are left.
-    #: Also how far `wait_eof` reads ahead.
     high_water_bytes: int = 65536
     low_water_bytes: int = 16384
-
-    #: How long to wait for any input while nothing is left to be sent.
     idle_timeout: float = math.inf
-    #: How long a frame may take from its first byte to its terminator; in the middle of a message of several frames
-    #: (see `between_messages`), from the end of the frame before.
     message_timeout: float = math.inf
-    #: How long the peer may let one send of `ac_out_buffer_size` bytes wait.
     write_timeout: float = 60.0
-    #: After the last output, how long to wait for the peer to send something more, which is dropped, or to close its
-    #: side; ten times as long in all. It is waited for because closing a socket with unread input resets the
-    #: connection, and the reset can overtake the last answer.
     linger_timeout: float = 2.0
 
     def handle_connect(self) -> Reply:

@@ -37,20 +37,24 @@ _ACCEPTS_AT_ONCE = 16  # besides the first; then those that are connected have t
 
 
 class ServeOptions(TypedDict, total=False):
-    """The options that all `serve_…` functions take."""
+    """The options that all `serve_…` functions take.
 
-    #: How many connections there may be at once, 10,000 by default; further clients wait in the backlog. None: any
-    #: number.
+    Attributes:
+        max_connections: how many there may be at once, 10,000 by default; further clients wait in the backlog. None:
+            any number.
+        max_connections_per_peer: how many of them from one address; further ones are closed as soon as they are
+            accepted. None, the default: any number. Behind a proxy all connections come from the proxy's address.
+        stop: set this event to stop gracefully.
+        shutdown_grace: how many seconds connections have to finish when stopping; 10 by default. Then they are
+            cancelled, whatever their peers do. (What Trio cannot cancel, such as a thread that reads a producer's file,
+            is waited for.)
+        handshake_timeout: how many seconds a client has for the TLS handshake; 10 by default.
+    """
+
     max_connections: int | None
-    #: How many of them from one address; further ones are closed as soon as they are accepted. None, the default: any
-    #: number. Behind a proxy all connections come from the proxy's address.
     max_connections_per_peer: int | None
-    #: Set this event to stop gracefully.
     stop: trio.Event
-    #: How many seconds connections have to finish when stopping; 10 by default. Then they are cancelled, whatever their
-    #: peers do. (What Trio cannot cancel, such as a thread that reads a producer's file, is waited for.)
     shutdown_grace: float
-    #: How many seconds a client has for the TLS handshake. 10 by default.
     handshake_timeout: float
 
 

@@ -317,7 +317,7 @@ class simple_producer:  # noqa: N801
 
 
 def find_prefix_at_end(haystack: Any, needle: Any) -> int:
-    """How long the longest beginning of `needle`, but not all of it, is that `haystack` ends with.
+    r"""How long the longest beginning of `needle`, but not all of it, is that `haystack` ends with.
 
     >>> find_prefix_at_end(b"qwerty\r", b"\r\n")
     1

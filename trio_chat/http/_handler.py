@@ -42,40 +42,44 @@ class HTTPRequestHandler(AsyncChat):
 
     Requests are answered in order, one at a time; the next is not handled before. What is malformed, too large or not
     implemented is answered here and the connection closed, because nobody can know where the next request begins.
+
+    Besides the limits of every `AsyncChat`, of which `max_frame_bytes` is that of a head (beyond which the answer is
+    431, or 414 if it has not got past its first line) and `message_timeout` how long one may take, it has its own.
+
+    Attributes:
+        max_target_bytes: the longest target, beyond which the answer is 414.
+        max_fields: how many field lines a head may have, beyond which the answer is 431.
+        max_empty_lines: how many empty lines a client may send before a request (RFC 9112, section 2.2).
+        max_body_bytes: the longest body, beyond which the answer is 413; None for any length: an application that takes
+            a body by `Request.stream` need not hold it.
+        max_read_bytes: the longest body that `Request.read` takes, unless it is told otherwise; beyond that it raises
+            413. None: any.
+        max_unread_bytes: how much of a body that the application has left unread is received and dropped before the
+            answer, so that the connection can go on; behind a longer rest it is closed.
+        unread_timeout: how long that rest is waited for. Then the answer is sent, and the connection closed.
+        max_chunk_overhead_bytes: how much of a chunked body may be extensions (RFC 9112, section 7.1.1) and leading
+            zeros of sizes; and, besides, how much trailers.
+        max_requests: how many a connection may bring, after which it is closed; None for any number.
+        body_timeout: how long a body may take: so many seconds, and one more for every `min_body_rate` bytes that have
+            come. Only the time in which the application waits for it counts.
+        min_body_rate: in bytes per second; 0: any time, once something has come.
     """
 
     terminator: ClassVar[Terminator] = _END_OF_HEAD
     uses_nursery: ClassVar[bool] = False  # connections are many, and most of them are idle
-    #: The longest head, beyond which the answer is 431, or 414 if it has not got past its first line.
     max_frame_bytes: int | None = 32768
     on_oversize: OversizePolicy = "answer"
-    #: The longest target, beyond which the answer is 414.
     max_target_bytes: int = 8192
-    #: How many field lines a head may have, beyond which the answer is 431.
     max_fields: int = 100
-    #: How many empty lines a client may send before a request (RFC 9112, section 2.2).
     max_empty_lines: int = 8
-    #: The longest body, beyond which the answer is 413; None for any length: an application that takes a body by
-    #: `Request.stream` need not hold it.
     max_body_bytes: int | None = None
-    #: The longest body that `Request.read` takes, unless it is told otherwise; beyond that it raises 413. None: any.
     max_read_bytes: int | None = 1024 * 1024
-    #: How much of a body that the application has left unread is received and dropped before the answer, so that the
-    #: connection can go on; behind a longer rest it is closed.
     max_unread_bytes: int = 65536
-    #: How long that rest is waited for. Then the answer is sent, and the connection closed.
     unread_timeout: float = 2.0
-    #: How much of a chunked body may be extensions (RFC 9112, section 7.1.1) and leading zeros of sizes; and, besides,
-    #: how much trailers.
     max_chunk_overhead_bytes: int = 16384
-    #: How many requests a connection may bring, after which it is closed; None for any number.
     max_requests: int | None = 100_000
-
     idle_timeout: float = 60.0
-    #: How long a head may take.
     message_timeout: float = 30.0
-    #: How long a body may take: so many seconds, and one more for every `min_body_rate` bytes that have come (0: any
-    #: time, once something has come). Only the time in which the application waits for it counts.
     body_timeout: float = 30.0
     min_body_rate: float = 500.0
     write_timeout: float = 30.0

@@ -112,9 +112,9 @@ def _named(name: str, folder: Path) -> HandlerFactory:
     if not where:
         raise ValueError(f"the header handler is module:name, or file.py:name; got {name!r}")
     module = _module_of((folder / where).resolve()) if where.endswith(".py") else importlib.import_module(where)
-    factory: HandlerFactory = getattr(module, attribute, None)
-    if factory is None:
+    if not hasattr(module, attribute):
         raise AttributeError(f"{where}, which the header handler names, has no attribute {attribute!r}")
+    factory: HandlerFactory = getattr(module, attribute)
     if not callable(factory):
         raise TypeError(f"the header handler names something that makes no handlers: {factory!r}")
     return factory
