@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import chain, repeat
+
 import pytest
 import trio
 import trio.testing
@@ -74,3 +77,42 @@ async def test_it_does_not_start_again_for_a_chunk_that_ends_nothing(autojump_cl
         assert await receive_all(client) == b""
         assert trio.current_time() == 1 + 8
     assert chat.frames == [b"frame"]
+
+
+class EndlessStream(trio.abc.ReceiveStream):
+    """Each receive brings something, and takes a tenth of a second."""
+
+    def __init__(self, clock: trio.testing.MockClock, pieces: Iterator[bytes]) -> None:
+        self._clock = clock
+        self._pieces = pieces
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        self._clock.jump(0.1)
+        await trio.lowlevel.cancel_shielded_checkpoint()  # it comes in the turn in which the timeout passes
+        return next(self._pieces)
+
+    async def aclose(self) -> None:
+        pass
+
+
+class TooLong(RecordingChat):
+    message_timeout = 1
+    idle_timeout = 0.05
+    max_frame_bytes = 3
+    on_oversize = "skip"
+
+
+@pytest.mark.parametrize(
+    ("piece", "times_out"), [(b"x", True), (b"\n", False), (b"\nx", False)], ids=["no end", "ends", "beginnings"]
+)
+async def test_a_peer_that_never_stops_sending_does_not_put_it_off(
+    mock_clock: trio.testing.MockClock, piece: bytes, times_out: bool
+) -> None:
+    _, sending = trio.testing.memory_stream_pair()
+    chat = TooLong(trio.StapledStream(sending, EndlessStream(mock_clock, chain([b"x"], repeat(piece, 99), [b""]))))
+    with trio.CancelScope() as scope:
+        await chat.run()
+    assert not scope.cancelled_caught
+    assert chat.calls.count(("timeout", "message")) == times_out
+    assert ("timeout", "idle") not in chat.calls
+    assert trio.current_time() < 1.5 if times_out else trio.current_time() >= 10

@@ -181,8 +181,6 @@ class Connection(OutputSide):
             await self.callbacks.call(self._handler.handle_connect)
             while self.open:
                 self._news = False
-                if intake.fresh:
-                    timeouts.drop_due()
                 await self._handle_news()
                 with trio.CancelScope() as scope:
                     while not self._news:  # closing is news, too
@@ -206,10 +204,12 @@ class Connection(OutputSide):
         intake, buffer = self.intake, self.buffer
         in_message = buffer.mid_frame or not self._handler.between_messages()
         if not in_message or buffer.frame_bytes < intake.fresh_bytes:
-            self._timeouts.message_since = None  # some of it ended the frame before, the present one began within it
+            self._timeouts.drop_due_message()  # some of it ended the frame before, the present one began within it
         if self.stopping and not in_message:
             self.close_when_done()
         intake.fresh, intake.fresh_bytes = False, 0
+        if self._timeouts.due is not None:
+            self._news = True
         return in_message
 
     async def _handle_news(self) -> bool:
@@ -224,7 +224,7 @@ class Connection(OutputSide):
                 await self.callbacks.error(failure)
             finally:
                 self.close()
-        if (due := self._timeouts.take_due()) is not None:
+        if (due := self._timeouts.take_due(fresh=self.intake.fresh)) is not None:
             if due == "write" or (self.open and not (due == "idle" and self._in_timeout)):
                 outer, self._in_timeout = self._in_timeout, True
                 try:
@@ -284,6 +284,7 @@ class Connection(OutputSide):
 
     async def _receive_until(self, enough: Callable[[], bool], until: float, ours: object) -> bool:
         self._timeouts.since = None
+        self._timeouts.drop_due()
         while self.open:
             if self.callbacks.current is not ours:
                 raise RuntimeError("the callback for which receive_more() was called has returned")

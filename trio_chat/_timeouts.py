@@ -98,8 +98,22 @@ class Timeouts:
         if self.due != "write":
             self.due = None
 
-    def take_due(self) -> TimeoutKind | None:
-        """The timeout that has passed, once; its time begins again."""
+    def drop_due_message(self) -> None:
+        """The message that was in progress has ended, or no later than with what has come."""
+        self.message_since = None
+        if self.due == "message":
+            self.due = None
+
+    def take_due(self, *, fresh: bool) -> TimeoutKind | None:
+        """The timeout that has passed, once; its time begins again.
+
+        `fresh`: something has come that was not handed over. So nobody is idle, and a message may have ended with it,
+        which is seen to first; but a peer that never stops sending does not put off for ever what is due.
+        """
+        if fresh and self.due != "write":
+            if self.due == "idle":
+                self.due = None
+            return None
         due, self.due = self.due, None
         if due is not None:
             self.since = self.message_since = None
