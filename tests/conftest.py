@@ -1,11 +1,18 @@
-"""What tests of several files need: an authority that certifies localhost, and contexts that trust it."""
+"""What tests of several files need: an authority that certifies localhost, contexts that trust it, Ctrl-C."""
 
 from __future__ import annotations
 
+import signal
 import ssl
 
 import pytest
 import trustme
+
+
+def pytest_configure() -> None:
+    """A shell that runs tests in its background may have them ignore Ctrl-C, and so would the servers they start."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

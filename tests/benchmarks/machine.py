@@ -23,7 +23,7 @@ def about(arguments: Sequence[str]) -> dict[str, Any]:
     return {
         "command": " ".join(["nox -s bench", *(["--", *arguments] if arguments else [])]),
         "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
-        "commit": _first_line("git", "describe", "--always", "--dirty"),
+        "commit": _commit(),
         "cpu": _cpu(),
         "cores": len(os.sched_getaffinity(0)),
         "system": f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}",
@@ -32,6 +32,12 @@ def about(arguments: Sequence[str]) -> dict[str, Any]:
         "redis": _first_line("redis-server", "--version").split(" sha=")[0],
         "versions": {name: version for name in DISTRIBUTIONS if (version := _version(name))},
     }
+
+
+def _commit() -> str:
+    """What was measured. That the results of it change is no change of it."""
+    changed = _first_line("git", "diff", "--name-only", "HEAD", "--", ":/", ":!results")
+    return _first_line("git", "rev-parse", "--short", "HEAD") + ("-dirty" if changed else "")
 
 
 def _version(distribution: str) -> str | None:

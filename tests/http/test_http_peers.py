@@ -230,7 +230,7 @@ async def test_https(nursery: trio.Nursery, server_context: ssl.SSLContext, clie
 @pytest.mark.skipif(WRK is None, reason="wrk is not installed")
 async def test_wrk_sees_no_error(port: int) -> None:
     assert WRK is not None
-    command = [WRK, "-t1", "-c64", "-d1", f"http://127.0.0.1:{port}/stream"]
+    command = [WRK, "-t1", "-c16", "-d1", f"http://127.0.0.1:{port}/stream"]
     report = (await trio.run_process(command, capture_stdout=True)).stdout.decode()
     assert re.search(r"\n +[1-9]\d* requests in", report)
     assert "Socket errors" not in report
