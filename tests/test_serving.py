@@ -272,6 +272,35 @@ async def test_a_graceful_stop_closes_the_idle_at_once_and_lets_the_busy_finish(
     assert trio.current_time() == 5
 
 
+async def test_a_handler_that_fails_when_it_is_told_to_stop_ends_alone(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Polite(Line):
+        def close_when_idle(self) -> None:
+            self.push(b"goodbye\n")  # which cannot be pushed any more while the connection lingers
+            super().close_when_idle()
+
+        async def found_terminator(self) -> None:
+            is_last = self.incoming == [b"last"]
+            await super().found_terminator()
+            if is_last:
+                self.close_when_done()
+
+    listener, stop = MemoryListener(), trio.Event()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(partial(serve_listeners, Polite, [listener], stop=stop))
+        clients = [await listener.connect() for _ in range(4)]
+        for client in clients[::2]:
+            await client.send_all(b"slow\n")
+        for client in clients[1::2]:
+            await client.send_all(b"last\n")
+        await trio.testing.wait_all_tasks_blocked()
+        stop.set()
+        assert [await receive_all(client) for client in clients] == [b"goodbye\nslow\n", b"last\n"] * 2
+    failures = [record.exc_info[1] for record in caplog.records if record.exc_info]
+    assert [isinstance(failure, trio.ClosedResourceError) for failure in failures] == [True, True]
+
+
 async def test_the_deadline_holds_against_a_handler_that_hangs(
     autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
