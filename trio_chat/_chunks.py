@@ -16,7 +16,7 @@ from ._terminators import Needle
 
 
 class ChunkQueue:
-    __slots__ = ("_chunk", "_eof", "_fed", "_held", "_holder", "_next_seen", "_pos")
+    __slots__ = ("_chunk", "_eof", "_fed", "_fed_bytes", "_held", "_holder", "_next_seen", "_pos")
 
     def __init__(self) -> None:
         self._chunk = b""  # empty when more was asked for than there is: idle connections keep nothing
@@ -25,6 +25,7 @@ class ChunkQueue:
         # stretch is searched for the same one twice.
         self._next_seen: dict[Needle, int] | None = None
         self._fed: deque[bytes] | None = None  # only while there is something to keep: idle connections are many
+        self._fed_bytes = 0
         self._holder: Needle | None = None
         self._held = 0
         self._eof = False
@@ -42,18 +43,19 @@ class ChunkQueue:
             if self._fed is None:
                 self._fed = deque()
             self._fed.append(data)
+            self._fed_bytes += len(data)
 
     def feed_eof(self) -> None:
         """Say that no more input comes: what is held back as a possible terminator is handed over by the iteration."""
         self._eof = True
 
     def __len__(self) -> int:
-        return self._held + len(self._chunk) - self._pos + sum(map(len, self._fed or ()))
+        return self._held + len(self._chunk) - self._pos + self._fed_bytes
 
     def take(self) -> bytes:
         rest = b"".join((self._held_bytes(), self._chunk[self._pos :], *(self._fed or ())))
         self._start_chunk(b"")
-        self._fed = None
+        self._fed, self._fed_bytes = None, 0
         self._held = 0
         return rest
 
@@ -70,7 +72,9 @@ class ChunkQueue:
     def _next_chunk(self) -> bool:
         """Go on to the next chunk; at end of file, to what was held back. False if there is neither."""
         if self._fed:
-            self._start_chunk(self._fed.popleft())
+            chunk = self._fed.popleft()
+            self._fed_bytes -= len(chunk)
+            self._start_chunk(chunk)
         elif self._eof and self._held:
             self._rejoin()
         else:
