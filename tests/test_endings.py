@@ -87,6 +87,69 @@ async def test_an_exception_leaves_run_as_itself() -> None:
     assert await client.receive_some() == b""
 
 
+class Draining(RecordingChat):
+    """Has a nursery of its own within a callback, where a task waits for the end in vain."""
+
+    tasks: tuple[str, ...] = ("learn",)
+    over: trio.Event
+
+    async def found_terminator(self) -> None:
+        self.over = trio.Event()
+        async with trio.open_nursery() as outer, trio.open_nursery() as inner:
+            for nursery, task in zip((inner, outer), self.tasks, strict=False):
+                nursery.start_soon(getattr(self, task))
+
+    async def learn(self) -> None:
+        await self.over.wait()
+        await self.drain()
+
+    async def fail(self) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise Bang
+
+    async def insist(self) -> None:
+        await self.over.wait()
+        self.push(b"more")
+
+    async def end(self) -> None:
+        await trio.testing.wait_all_tasks_blocked()
+        self.close()
+        self.over.set()
+
+
+@pytest.mark.parametrize("nursery", [True, False])
+async def test_the_end_is_no_error_in_a_nursery_of_the_handlers_own(nursery: bool) -> None:
+    class Learning(Draining):
+        uses_nursery = nursery
+
+    async with talk(Learning) as (chat, client):
+        await client.send_all(b"x\n")
+        await chat.end()
+    assert chat.names == ["connect", "data", "close"]
+
+
+@pytest.mark.parametrize("nursery", [True, False])
+@pytest.mark.parametrize(("others", "error"), [("fail", Bang), ("insist", trio.ClosedResourceError)])
+async def test_but_what_else_has_failed_there_is(nursery: bool, others: str, error: type[Exception]) -> None:
+    class Failing(Draining):
+        uses_nursery = nursery
+        tasks = ("learn", others)
+
+    async def fail() -> None:
+        async with talk(Failing) as (chat, client):
+            await client.send_all(b"x\n")
+            await chat.end()
+
+    with pytest.raises(ExceptionGroup) as raised:
+        await fail()
+    failure: Exception = raised.value
+    while isinstance(failure, ExceptionGroup):
+        (failure,) = failure.exceptions
+    assert isinstance(failure, error)
+
+
 async def test_exceptions_of_several_tasks_leave_in_a_group() -> None:
     class Failing(RecordingChat):
         def handle_connect(self) -> None:

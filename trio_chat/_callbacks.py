@@ -143,12 +143,27 @@ class Callbacks:
         self.corked = True
 
     async def error(self, exc: Exception) -> None:
-        if isinstance(exc, Ended | Lost) and exc.connection is self._conversation:
-            if exc.waited:
-                return  # drain() told a callback of the end: that is no fault of the handler's
-            exc.connection = None  # but a push after a close is one, and leaves run()
+        if isinstance(exc, ExceptionGroup):  # of a nursery of the handler's own
+            _, failed = exc.split(lambda one: _has_told_the_end(one, self._conversation))
+            if failed is None:
+                return
+            exc = failed
+        elif _has_told_the_end(exc, self._conversation):
+            return
         if (waiting := self.begin(self._handler.handle_error(exc))) is not None:
             await waiting
+
+
+def _has_told_the_end(exc: BaseException, conversation: object) -> bool:
+    """Whether this is drain() that told a callback of the end, which is no fault of the handler's.
+
+    A push after a close is one, and is to leave run().
+    """
+    if not (isinstance(exc, Ended | Lost) and exc.connection is conversation):
+        return False
+    if not exc.waited:
+        exc.connection = None
+    return exc.waited
 
 
 async def _wait_for(awaitable: Awaitable[None]) -> None:
