@@ -107,8 +107,10 @@ async def test_what_is_queued_goes_out_before_the_end_of_the_input_is_told() -> 
         assert channel.calls == [b"all of it", "close"]
 
 
-async def test_half_a_terminator_at_the_end_of_the_input() -> None:
+@pytest.mark.parametrize("terminator", [b"\r\n", bytearray(b"\r\n")])
+async def test_half_a_terminator_at_the_end_of_the_input(terminator: bytes | bytearray) -> None:
     async with running(LineChannel) as (channel, client):
+        channel.set_terminator(terminator)
         await client.say(b"rest\r")
         assert channel.incoming == [b"rest"]
         await client.end()

@@ -193,7 +193,7 @@ class async_chat(_dispatcher):  # noqa: N801
     def _trio_chat_hand_over_rest(self) -> None:
         """At the end of the input: what might have been the beginning of a terminator is none."""
         terminator, rest = self.get_terminator(), self.ac_in_buffer
-        if rest and isinstance(terminator, bytes) and terminator.startswith(rest):
+        if rest and isinstance(terminator, bytes | bytearray) and terminator.startswith(rest):
             self.ac_in_buffer = b""
             self.collect_incoming_data(rest)
 
@@ -343,8 +343,8 @@ def handler_factory(
             addr)`: makes a channel with the socket, or closes that. What it returns does not matter.
         idle_timeout: after how many seconds without input, and with nothing left to be sent, the channel is closed by
             `handle_close`.
-        write_timeout: likewise, how long the peer may read nothing while something is being sent. There was none in
-            asynchat, and there is none by default; but with one, a client that never reads cannot make what others
-            push to it grow for ever.
+        write_timeout: likewise, how long the peer may let one send of 64 KiB wait. There was none in asynchat, and
+            there is none by default; but with one, a client that never reads cannot make what others push to it grow
+            for ever.
     """
     return partial(ChannelLoop, handle_accepted=handle_accepted, idle_timeout=idle_timeout, write_timeout=write_timeout)
