@@ -302,7 +302,11 @@ class AsyncChat(Handler):
     # ------------------------------------------------------------------ the end
 
     def close(self) -> None:
-        """Close at once. Nothing more is handed over, what is queued is dropped; `handle_close` will be called."""
+        """Close at once. Nothing more is handed over, what is queued is dropped; `handle_close` will be called.
+
+        At once, but for a callback that is in progress: it comes to its end first, and the peer sees it then. To have
+        done with one that hangs, cancel `run()`.
+        """
         self._connection.close()
 
     def abort(self) -> None:
