@@ -5,7 +5,7 @@ import sys
 
 import trio
 
-from trio_chat import AsyncChat, serve_listeners
+from trio_chat import AsyncChat, open_tcp_listeners, serve_listeners
 
 
 class Member(AsyncChat):
@@ -61,8 +61,8 @@ class Member(AsyncChat):
 
 async def main(host: str, port: int) -> None:
     try:
-        listeners = await trio.open_tcp_listeners(port, host=host)
-    except OSError as error:
+        listeners = await open_tcp_listeners(port, host=host)
+    except (OSError, ValueError) as error:
         sys.exit(f"cannot listen on {host}, port {port}: {error}")
     print(f"listening on {host}, port {listeners[0].socket.getsockname()[1]}", flush=True)
     room: dict[str, Member] = {}

@@ -12,7 +12,7 @@ import sys
 
 import trio
 
-from trio_chat import serve_listeners
+from trio_chat import SocketListener, open_tcp_listeners, serve_listeners
 from trio_chat.http import AccessEntry, HTTPRequestHandler, Request, Response
 
 PAGE = """<!doctype html>
@@ -71,8 +71,8 @@ async def main(host: str, port: int) -> None:
     sessions: Sessions = {}
     log = logging.getLogger("site")
     try:
-        listeners = await trio.open_tcp_listeners(port, host=host)
-    except OSError as error:
+        listeners = await open_tcp_listeners(port, host=host)
+    except (OSError, ValueError) as error:
         sys.exit(f"cannot listen on {host}, port {port}: {error}")
     print(f"point your browser at {url_of(listeners[0])}", flush=True)
     stop = trio.Event()
@@ -92,7 +92,7 @@ async def stop_on_signals(stop: trio.Event, everything: trio.CancelScope) -> Non
             stop.set()
 
 
-def url_of(listener: trio.SocketListener) -> str:
+def url_of(listener: SocketListener) -> str:
     host, port = listener.socket.getsockname()[:2]
     if host in ("0.0.0.0", "::"):
         host = "localhost"
@@ -104,7 +104,5 @@ if __name__ == "__main__":
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
     options = parser.parse_args()
-    if not 0 <= options.port <= 65535:
-        parser.error(f"a port is a number from 0 to 65535, not {options.port}")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     trio.run(main, options.host, options.port)

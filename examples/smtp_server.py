@@ -23,7 +23,7 @@ from pathlib import Path
 
 import trio
 
-from trio_chat import AsyncChat, PlaintextBeforeTLS, Reply, TimeoutKind, serve_listeners
+from trio_chat import AsyncChat, PlaintextBeforeTLS, Reply, TimeoutKind, open_tcp_listeners, serve_listeners
 
 HOSTNAME = socket.gethostname()
 CLIENT_NAME = re.compile(r"[\w.:\[\]-]+")  # a host, or an address in brackets
@@ -340,8 +340,8 @@ async def main(host: str, port: int, maildir: Path, tls_context: ssl.SSLContext 
     except OSError as error:
         sys.exit(f"cannot store mail in {maildir}: {error}")
     try:
-        listeners = await trio.open_tcp_listeners(port, host=host)
-    except OSError as error:
+        listeners = await open_tcp_listeners(port, host=host)
+    except (OSError, ValueError) as error:
         sys.exit(f"cannot listen on {host}, port {port}: {error}")
     print(f"listening on {host}, port {listeners[0].socket.getsockname()[1]}", flush=True)
     stop = trio.Event()
@@ -372,8 +372,6 @@ if __name__ == "__main__":
     options = parser.parse_args()
     if options.key and not options.cert:
         parser.error("--key is of no use without --cert")
-    if not 0 <= options.port <= 65535:
-        parser.error(f"a port is a number from 0 to 65535, not {options.port}")
     tls_context = None
     if options.cert:
         tls_context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)

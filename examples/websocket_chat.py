@@ -10,7 +10,7 @@ from functools import partial
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
 
-from trio_chat import serve_listeners
+from trio_chat import open_tcp_listeners, serve_listeners
 from trio_chat.http import HTTPError, HTTPRequestHandler, Request, Response
 
 PAGE = """<!doctype html>
@@ -87,8 +87,8 @@ class Room:
 
 async def main(host: str, port: int) -> None:
     try:
-        listeners = await trio.open_tcp_listeners(port, host=host)
-    except OSError as error:
+        listeners = await open_tcp_listeners(port, host=host)
+    except (OSError, ValueError) as error:
         sys.exit(f"cannot listen on {host}, port {port}: {error}")
     print(f"point your browser at http://{host}:{listeners[0].socket.getsockname()[1]}/", flush=True)
     await serve_listeners(partial(HTTPRequestHandler, app=Room().respond), listeners)

@@ -131,15 +131,18 @@ def test_http_server_finds_its_cookie_among_others(tmp_path: Path) -> None:
         assert "Visits: 1<" in httpx.get(server.url, headers={"Cookie": "session=made-up"}).text
 
 
-@pytest.mark.parametrize("name", ["echo_server.py", "chat_room.py", "kv_server.py", "http_server.py"])
-def test_a_port_that_is_taken_is_one_line(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "name", ["echo_server.py", "chat_room.py", "kv_server.py", "http_server.py", "websocket_chat.py"]
+)
+def test_a_port_that_is_taken_or_is_none_is_one_line(name: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
-        port = str(other.getsockname()[1])
-        command = [sys.executable, "-P", str(EXAMPLES / name), "--port", port]
-        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=TIMEOUT)
-    assert done.returncode == 1
-    assert done.stderr.startswith(f"cannot listen on 127.0.0.1, port {port}: ")
-    assert done.stderr.count("\n") == 1
+        for port in (other.getsockname()[1], 65536, 99999, -1):
+            command = [sys.executable, "-P", str(EXAMPLES / name), "--port", str(port)]
+            done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=TIMEOUT)
+            assert done.returncode == 1
+            assert done.stderr.startswith(f"cannot listen on 127.0.0.1, port {port}: ")
+            assert done.stderr.count("\n") == 1
+            assert done.stdout == ""
 
 
 def test_http_server_keeps_thousands_of_idle_connections_beside_a_busy_one(tmp_path: Path) -> None:

@@ -351,7 +351,7 @@ def test_what_keeps_it_from_starting_is_one_line(tmp_path: Path) -> None:
         for options, error in [
             (f"--port={port}", f"cannot listen on 127.0.0.1, port {port}: "),
             (f"--port=0 --maildir={file}", f"cannot store mail in {file}: "),
-            ("--port=99999", "a port is a number from 0 to 65535, not 99999"),
+            ("--port=99999", "cannot listen on 127.0.0.1, port 99999: a port is a number from 0 to 65535"),
             (f"--cert={file}", f"cannot use the certificate {file}: "),
             (f"--key={file}", "--key is of no use without --cert"),
         ]:
