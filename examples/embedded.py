@@ -5,6 +5,7 @@ Try it with: curl localhost:8080/status
 
 import argparse
 import json
+import sys
 
 import trio
 
@@ -28,18 +29,23 @@ class Counter:
         return Response(200, json.dumps({"count": self.count}), content_type="application/json")
 
 
-async def main(port: int) -> None:
+async def main(port: int) -> str | None:
     counter = Counter()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(counter.work)
-        (listener, *_) = await nursery.start(serve, counter.status, port)
+        try:
+            (listener, *_) = await nursery.start(serve, counter.status, port)
+        except (OSError, ValueError) as error:
+            nursery.cancel_scope.cancel()
+            return f"cannot listen on 127.0.0.1, port {port}: {error}"
         print(f"status at http://127.0.0.1:{listener.socket.getsockname()[1]}/status", flush=True)
+    return None
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=8080)
     try:
-        trio.run(main, parser.parse_args().port)
+        sys.exit(trio.run(main, parser.parse_args().port))
     except* KeyboardInterrupt:
         print("stopped")

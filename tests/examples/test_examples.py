@@ -132,7 +132,7 @@ def test_http_server_finds_its_cookie_among_others(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["echo_server.py", "chat_room.py", "kv_server.py", "http_server.py", "websocket_chat.py"]
+    "name", ["echo_server.py", "chat_room.py", "kv_server.py", "http_server.py", "websocket_chat.py", "embedded.py"]
 )
 def test_a_port_that_is_taken_or_is_none_is_one_line(name: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
