@@ -358,8 +358,9 @@ async def stop_on_signals(stop: trio.Event, everything: trio.CancelScope) -> Non
         async for _ in signals:
             if stop.is_set():
                 everything.cancel()
-            print("stopping; once more to stop at once", flush=True)
-            stop.set()
+            else:
+                print("stopping; once more to stop at once", flush=True)
+                stop.set()
 
 
 if __name__ == "__main__":

@@ -119,6 +119,7 @@ def test_http_server_stops_at_once_the_second_time(tmp_path: Path) -> None:
         assert server.process.stdout is not None
         assert server.process.stdout.readline() == "stopping; once more to stop at once\n"
         assert server.stop(signal.SIGINT) == 0
+        assert server.process.stdout.read() == "stopped\n"
         assert connection.recv(100) == b""
         assert "Traceback" not in server.log
 

@@ -309,6 +309,7 @@ def test_a_second_stop_is_at_once(tmp_path: Path) -> None:
             assert process.stdout is not None
             assert process.stdout.readline() == "stopping; once more to stop at once\n"
             assert ftp_server.server.stop(signal.SIGTERM) == 0
+            assert process.stdout.read() == "stopped\n"
             assert data.recv(1) == b""
         assert ftp_server.server.log == ""
         assert ftp_server.files == []

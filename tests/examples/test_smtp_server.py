@@ -338,6 +338,7 @@ def test_a_second_time_stops_it_at_once(tmp_path: Path) -> None:
             assert server.process.stdout is not None
             assert server.process.stdout.readline() == "stopping; once more to stop at once\n"
             assert server.stop(signal.SIGINT) == 0
+            assert server.process.stdout.read() == "stopped\n"
             assert sending.read() == b""
         assert list(tmp_path.glob("mail/*/*")) == []
         assert "Traceback" not in server.log
