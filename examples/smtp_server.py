@@ -376,9 +376,12 @@ if __name__ == "__main__":
     tls_context = None
     if options.cert:
         tls_context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        key = options.key or options.cert
         try:
-            tls_context.load_cert_chain(options.cert, options.key)
+            for path in (options.cert, key):
+                path.open().close()  # its error tells which of them is not there; OpenSSL's does not
+            tls_context.load_cert_chain(options.cert, key)
         except OSError as error:
-            parser.error(f"cannot use the certificate {options.cert}: {error}")
+            parser.error(f"cannot use the certificate in {options.cert} and the key that should be in {key}: {error}")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     trio.run(main, options.host, options.port, options.maildir, tls_context)

@@ -353,7 +353,7 @@ def test_what_keeps_it_from_starting_is_one_line(tmp_path: Path) -> None:
             (f"--port={port}", f"cannot listen on 127.0.0.1, port {port}: "),
             (f"--port=0 --maildir={file}", f"cannot store mail in {file}: "),
             ("--port=99999", "cannot listen on 127.0.0.1, port 99999: a port is a number from 0 to 65535"),
-            (f"--cert={file}", f"cannot use the certificate {file}: "),
+            (f"--cert={file}", f"cannot use the certificate in {file} and the key that should be in {file}: "),
             (f"--key={file}", "--key is of no use without --cert"),
         ]:
             command = [sys.executable, "-P", str(EXAMPLES / "smtp_server.py"), *options.split()]
@@ -361,3 +361,25 @@ def test_what_keeps_it_from_starting_is_one_line(tmp_path: Path) -> None:
             assert done.returncode in (1, 2)
             assert done.stderr.splitlines()[-1].removeprefix("smtp_server.py: error: ").startswith(error)
             assert "Traceback" not in done.stderr
+
+
+def test_it_is_told_which_file_lacks_the_certificate_or_its_key(tmp_path: Path, authority: trustme.CA) -> None:
+    none, cert, key, other_key = (str(tmp_path / name) for name in ("none", "cert", "key", "other_key"))
+    certificate = authority.issue_cert("localhost")
+    certificate.cert_chain_pems[0].write_to_path(cert)
+    certificate.private_key_pem.write_to_path(key)
+    authority.issue_cert("localhost").private_key_pem.write_to_path(other_key)
+    for files, why in [
+        ((none, key), f"No such file or directory: '{none}'"),
+        ((cert, none), f"No such file or directory: '{none}'"),
+        ((cert, str(tmp_path)), f"Is a directory: '{tmp_path}'"),
+        ((cert,), "PEM"),
+        ((cert, other_key), "key values mismatch"),
+    ]:
+        options = [f"--{option}={file}" for option, file in zip(("cert", "key"), files, strict=False)]
+        command = [sys.executable, "-P", str(EXAMPLES / "smtp_server.py"), *options]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=TIMEOUT, cwd=tmp_path)
+        assert done.returncode == 2
+        where = f"cannot use the certificate in {files[0]} and the key that should be in {files[-1]}: "
+        assert where in done.stderr.splitlines()[-1]
+        assert why in done.stderr.splitlines()[-1].partition(where)[2]
