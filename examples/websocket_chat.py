@@ -10,7 +10,7 @@ from functools import partial
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
 
-from trio_chat import open_tcp_listeners, serve_listeners
+from trio_chat import SocketListener, open_tcp_listeners, serve_listeners
 from trio_chat.http import HTTPError, HTTPRequestHandler, Request, Response
 
 PAGE = """<!doctype html>
@@ -90,8 +90,15 @@ async def main(host: str, port: int) -> None:
         listeners = await open_tcp_listeners(port, host=host)
     except (OSError, ValueError) as error:
         sys.exit(f"cannot listen on {host}, port {port}: {error}")
-    print(f"point your browser at http://{host}:{listeners[0].socket.getsockname()[1]}/", flush=True)
+    print(f"point your browser at {url_of(listeners[0])}", flush=True)
     await serve_listeners(partial(HTTPRequestHandler, app=Room().respond), listeners)
+
+
+def url_of(listener: SocketListener) -> str:
+    host, port = listener.socket.getsockname()[:2]
+    if host in ("0.0.0.0", "::"):
+        host = "localhost"
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
 if __name__ == "__main__":

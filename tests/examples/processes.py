@@ -30,7 +30,7 @@ class Server:
             )
         assert self.process.stdout is not None
         self.greeting = self.process.stdout.readline()
-        port = re.search(r"(?:port |:)(\d+)", self.greeting)
+        port = re.search(r".*(?:port |:)(\d+)", self.greeting)
         assert port, f"{self.greeting!r}, {self.log}"
         self.port = int(port[1])
         self.url = f"http://127.0.0.1:{self.port}"

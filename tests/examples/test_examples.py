@@ -206,3 +206,16 @@ def test_websocket_chat(tmp_path: Path) -> None:
         assert httpx.get(f"{server.url}/chat").status_code == 426
         assert server.stop(signal.SIGINT) == 0
     assert "Traceback" not in server.log
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::1"])
+@pytest.mark.parametrize("name", ["http_server.py", "websocket_chat.py"])
+def test_a_browser_can_take_the_url_that_is_told(tmp_path: Path, name: str, host: str) -> None:
+    try:
+        socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    except OSError:
+        pytest.skip(f"this machine has no {host}")
+    with running(name, tmp_path, "--host", host) as server:
+        in_url = {"0.0.0.0": "localhost", "::1": "[::1]"}.get(host, host)
+        assert re.fullmatch(rf"point your browser at http://{re.escape(in_url)}:\d+/\n", server.greeting)
+        assert httpx.get(server.greeting.split()[-1]).status_code == 200
