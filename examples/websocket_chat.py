@@ -8,10 +8,14 @@ import sys
 from functools import partial
 
 import trio
-from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
 
 from trio_chat import SocketListener, open_tcp_listeners, serve_listeners
 from trio_chat.http import HTTPError, HTTPRequestHandler, Request, Response
+
+try:
+    from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
+except ModuleNotFoundError as error:
+    sys.exit(f"{error}: pip install trio-websocket")
 
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Chat</title></head>
@@ -102,7 +106,7 @@ def url_of(listener: SocketListener) -> str:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8001)
     options = parser.parse_args()

@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 import trio
-from processes import EXAMPLES, TIMEOUT, lines, running
+from processes import EXAMPLES, TIMEOUT, lines, load, running
 from trio_websocket import open_websocket_url
 
 
@@ -219,3 +219,12 @@ def test_a_browser_can_take_the_url_that_is_told(tmp_path: Path, name: str, host
         in_url = {"0.0.0.0": "localhost", "::1": "[::1]"}.get(host, host)
         assert re.fullmatch(rf"point your browser at http://{re.escape(in_url)}:\d+/\n", server.greeting)
         assert httpx.get(server.greeting.split()[-1]).status_code == 200
+
+
+def test_websocket_chat_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    command = [sys.executable, "-P", str(EXAMPLES / "websocket_chat.py"), "--help"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=TIMEOUT)
+    assert "pip install trio-websocket" in done.stdout
+    monkeypatch.setitem(sys.modules, "trio_websocket", None)  # as if it were not installed
+    with pytest.raises(SystemExit, match=r": pip install trio-websocket$"):
+        load("websocket_chat.py")
