@@ -384,8 +384,12 @@ class Session(AsyncChat):
     async def send(self, file: io.BufferedIOBase, text: bool) -> None:
         async with trio.wrap_file(file) as source, await self.connect() as stream:
             self.note_progress()
+            cr = b""  # at the end of the block before
             while block := await source.read(BLOCK_BYTES):
-                data = memoryview(block.replace(b"\n", b"\r\n") if text else block)
+                data = memoryview(block)
+                if text:  # its line ends may be CR LF already, and in two blocks
+                    data = memoryview((cr + block).replace(b"\r\n", b"\n").replace(b"\n", b"\r\n").removeprefix(cr))
+                    cr = b"\r" if block.endswith(b"\r") else b""
                 while data:
                     await stream.send_all(data[:PIECE_BYTES])
                     self.note_progress(len(data[:PIECE_BYTES]))

@@ -95,6 +95,18 @@ async def test_a_text_is_stored_the_same_however_it_comes(tmp_path: Path) -> Non
         assert (tmp_path / "text").read_bytes() == b"a\nb\r\n\n\r"
 
 
+@pytest.mark.parametrize("block_bytes", range(1, 20))
+async def test_a_text_is_sent_with_cr_lf_whichever_line_ends_the_file_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block_bytes: int
+) -> None:
+    monkeypatch.setattr(ftp_server, "BLOCK_BYTES", block_bytes)  # CR may be in one, and LF in the next
+    (tmp_path / "text").write_bytes(b"\na\r\nb\n\r\n\r\r\nc\rd\n\r")
+    async with transferring(tmp_path, "RETR text") as (chat, client):
+        received = b"".join([data async for data in chat.data])
+        assert await answer_of(client) == "226"
+    assert received == b"\r\na\r\nb\r\n\r\n\r\r\nc\rd\r\n\r"
+
+
 async def test_a_data_connection_that_nobody_makes(tmp_path: Path, mock_clock: trio.testing.MockClock) -> None:
     async with transferring(tmp_path, "STOR file", make=LonelySession) as (_, client):
         mock_clock.jump(ftp_server.STALL_SECONDS - 1)

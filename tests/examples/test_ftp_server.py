@@ -64,12 +64,13 @@ def test_text_is_converted_on_its_way_and_back(ftp_server: FTPServer) -> None:
         assert (ftp_server.root / "text").read_bytes() == stored
         client.sendcmd("TYPE A")
         with client.transfercmd("RETR text") as data, data.makefile("rb") as file:
-            assert file.read() == stored.replace(b"\n", b"\r\n")
+            assert file.read() == stored.replace(b"\n", b"\r\n").replace(b"\r\r\n", b"\r\n")
         client.voidresp()
-        (ftp_server.root / "text").write_bytes(b"one\n\nthree\nno end")
-        received: list[str] = []
-        client.retrlines("RETR text", received.append)
-        assert received == ["one", "", "three", "no end"]
+        for line_end in (b"\n", b"\r\n"):
+            (ftp_server.root / "text").write_bytes(line_end.join([b"one", b"", b"three", b"no end"]))
+            received: list[str] = []
+            client.retrlines("RETR text", received.append)
+            assert received == ["one", "", "three", "no end"]
 
 
 def test_directories_and_names(ftp_server: FTPServer) -> None:
