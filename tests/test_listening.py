@@ -276,7 +276,8 @@ async def test_servers_share_a_port_in_a_rolling_restart(nursery: trio.Nursery) 
 
 
 async def test_tls_servers_share_a_port_too(nursery: trio.Nursery) -> None:
-    serve = partial(serve_ssl_over_tcp, Echo, ssl_context=ssl.create_default_context(), host="127.0.0.1")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    serve = partial(serve_ssl_over_tcp, Echo, ssl_context=context, host="127.0.0.1")
     (listener,) = await nursery.start(partial(serve, 0, reuse_port=True))
     port = listener.transport_listener.socket.getsockname()[1]
     await nursery.start(partial(serve, port, reuse_port=True))
