@@ -338,7 +338,7 @@ def test_the_codes_explain_themselves(capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["--explain", "tc502"]) == 0
     explained = capsys.readouterr().out
     assert explained.startswith(
-        "TC502 warning: touches a channel from another thread\n      push, push_with_producer, "
+        "TC502 warning: touches a channel from another thread\n      Only push, push_with_producer, "
     )
     assert main(["--list"]) == 0
     listed = capsys.readouterr().out

@@ -8,7 +8,7 @@ import pytest
 from marked_programs import CHANNEL, SERVER, check, method
 
 from trio_chat.compat._check_kinds import KINDS
-from trio_chat.compat.check import check_files
+from trio_chat.compat.check import check_files, main
 
 CASES = {
     "sleeps": ("TC501", "import time\n" + method("▸time.sleep(1)")),
@@ -106,39 +106,39 @@ CASES = {
         "import urllib.request, requests\n" + method("▸urllib.request.urlopen('')\n▸requests.get('')"),
     ),
     "pushes in a thread": (
-        "TC502",
+        "TC807",
         "import threading\n"
         + method("threading.Thread(target=self.work).start()")
         + "\n    def work(self): ▸self.push(b'')",
     ),
     "pushes in a thread by way of a callback's method": (
-        "TC502",
+        "TC807",
         "import threading\n"
         + method("self.write(b'')\nthreading.Thread(None, self.work).start()")
         + "\n    def work(self): ▸self.write(b'')\n    def write(self, data): self.push(data)",
     ),
     "pushes in a thread by way of its own": (
-        "TC502",
+        "TC807",
         "import threading\n"
         + method("threading.Timer(1, self.work).start()")
         + "\n    def work(self): self.write()\n    def write(self): ▸self.push(b'')",
     ),
     "a channel from outside": (
-        "TC502",
+        "TC807",
         CHANNEL
         + "    def tell(self): self.push(b'')\nimport _thread\nchannel = Channel()\n"
         + "def work(): ▸channel.tell()\n_thread.start_new_thread(work, ())",
     ),
     "a subclass of Thread": (
-        "TC502",
+        "TC807",
         CHANNEL
         + "    pass\nfrom threading import Thread\nclass Worker(Thread):\n"
         + "    def __init__(self): self.channel = Channel()\n    def run(self): ▸self.channel.close()",
     ),
-    "a pool": ("TC502", CHANNEL + "    pass\ndef go(pool, channel): pool.submit(▸channel.push, b'')"),
-    "a lambda": ("TC502", "import threading\n" + method("threading.Thread(target=lambda: ▸self.push(b''))")),
+    "a pool": ("TC807", CHANNEL + "    pass\ndef go(pool, channel): pool.submit(▸channel.push, b'')"),
+    "a lambda": ("TC807", "import threading\n" + method("threading.Thread(target=lambda: ▸self.push(b''))")),
     "a partial": (
-        "TC502",
+        "TC807",
         "import threading, functools\n"
         + method("threading.Thread(target=functools.partial(self.work, 1))")
         + "\n    def work(self, n): ▸self.close_when_done()",
@@ -151,30 +151,30 @@ CASES = {
         + "threading.Thread(target=work)",
     ),
     "a thread that hands it over": (
-        "TC502",
+        "TC807",
         "import threading, trio\n"
         + method("threading.Thread(target=self.work).start()")
         + "\n    def work(self): trio.from_thread.run_sync(self.push, b'', trio_token=self.token)",
     ),
     "a loop in a thread": (
-        "TC502",
+        "TC807",
         CHANNEL
         + "    pass\nimport threading\nthreading.Thread(target=asyncore.loop).start()\n"
         + "channel = Channel()\n▸channel.push(b'')\ndef own():\n    asyncore.loop()\n    channel.close()",
     ),
     "a loop that is not in a thread": (
-        "TC502",
+        "TC807",
         CHANNEL + "    pass\nasyncore.loop()\nchannel = Channel()\nchannel.push(b'')",
     ),
     "a loop in a thread, by a local name": (
-        "TC502",
+        "TC807",
         CHANNEL
         + "    pass\nimport threading\ndef run(fast):\n"
         + "    poll = asyncore.poll2 if fast else asyncore.poll\n    while 1: poll(1)\n"
         + "threading.Thread(target=run).start()\nchannel = Channel()\n▸channel.push(b'')",
     ),
     "a server's methods": (
-        "TC502",
+        "TC807",
         SERVER
         + "    def stop(self): self.close(); asyncore.dispatcher.close(self)\n"
         + "    def tell(self, channel): ▸channel.push_with_producer(self)\n"
@@ -190,11 +190,73 @@ CASES = {
         ),
     ),
     "pushes of others": (
-        "TC502",
+        "TC807",
         "import threading\n"
         + method("threading.Thread(target=self.work).start()")
         + "\n    def work(self):\n        self.stack.push(self.x)\n        self.other.push(1)\n"
         + "        self.other.push('x')\n        ▸self.other.push(self.x)\n        ▸self.push(1)",
+    ),
+    "sets a terminator in a thread": (
+        "TC502",
+        "import threading\n"
+        + method("threading.Thread(target=self.work).start()")
+        + "\n    def work(self):\n        self.push(b'')\n        ▸self.set_terminator(3)\n        self.close()",
+    ),
+    "what any thread may do, and what it must not, in one line": (
+        "TC502",
+        "import threading\n"
+        + method("threading.Thread(target=self.work).start()")
+        + "\n    def work(self): self.push(b''); ▸self.discard_buffers(); self.close_when_done()",
+    ),
+    "all that any thread may do": (
+        "TC807",
+        "import threading\n"
+        + method("threading.Thread(target=self.work).start()")
+        + "\n    def work(self):\n        ▸self.push(b'')\n        ▸self.push_with_producer(self.file)\n"
+        + "        ▸self.close_when_done()\n        ▸self.close()\n"
+        + "        self.set_terminator(3)\n        self.discard_buffers()\n        self.handle_close()\n"
+        + "        self.send(b'')",
+    ),
+    "all else": (
+        "TC502",
+        "import threading\n"
+        + method("threading.Thread(target=self.work).start()")
+        + "\n    def work(self):\n        self.push(b'')\n        self.push_with_producer(self.file)\n"
+        + "        self.close_when_done()\n        self.close()\n"
+        + "        ▸self.set_terminator(3)\n        ▸self.discard_buffers()\n        ▸self.handle_close()\n"
+        + "        ▸self.send(b'')",
+    ),
+    "a callback that sets a terminator": (
+        "TC502",
+        "import threading\n"
+        + method("self.push(b''); self.set_terminator(3)")
+        + "\n    def run(self): threading.Thread(target=self.work).start()\n"
+        + "    def work(self): ▸self.found_terminator()",
+    ),
+    "a push of its own that sets a terminator": (
+        "TC502",
+        "import threading\n"
+        + method("super().push(data); self.set_terminator(3)", "push", "self, data")
+        + "\n    def run(self): threading.Thread(target=self.work).start()\n    def work(self): ▸self.push(b'')",
+    ),
+    "a push of its own, given to a thread": (
+        "TC502",
+        "import threading\n"
+        + method("super().push(data); self.set_terminator(3)", "push", "self, data")
+        + "\n    def run(self): threading.Thread(target=▸self.push, args=(b'',)).start()",
+    ),
+    "a push of its own that any thread may call": (
+        "TC502",
+        "import threading\n"
+        + method("super().push(data + b';')", "push", "self, data")
+        + "\n    def run(self): threading.Thread(target=self.push, args=(b'',)).start(); self.work()\n"
+        + "    def work(self): self.push(b'')",
+    ),
+    "sets a terminator outside of the loop's thread": (
+        "TC502",
+        CHANNEL
+        + "    pass\nimport threading\nthreading.Thread(target=asyncore.loop).start()\n"
+        + "channel = Channel()\nchannel.push(b'')\n▸channel.set_terminator(3)",
     ),
     "forks": ("TC503", CHANNEL + "    pass\nimport os\n▸os.fork()"),
     "a signal handler": (
@@ -247,9 +309,30 @@ def test_a_thread_that_is_started_in_another_file(tmp_path: Path) -> None:
         "def help(one): one.work()\nthreading.Thread(target=channel.work).start()\n"
     )
     findings, _ = check_files([str(tmp_path)])
-    (found,) = [finding for finding in findings if finding.code == "TC502" and finding.path.endswith("channel.py")]
+    (found,) = [finding for finding in findings if finding.code == "TC807" and finding.path.endswith("channel.py")]
     assert found.message == f"push() is called in a thread, started in {tmp_path / 'main.py'}:8"
 
 
+def test_what_a_thread_leads_to_is_named(tmp_path: Path) -> None:
+    source = method("self.push(b''); self.set_terminator(3)") + (
+        "\nimport threading\nchannel = Channel()\ndef work(): channel.found_terminator()\n"
+        "threading.Thread(target=work).start()\n"
+    )
+    (tmp_path / "program.py").write_text(source)
+    findings, _ = check_files([str(tmp_path)])
+    (found,) = [finding for finding in findings if finding.code == "TC502"]
+    assert found.message == "found_terminator() leads to set_terminator() in a thread, started in line 8"
+
+
+def test_what_any_thread_may_do_is_no_hazard(tmp_path: Path) -> None:
+    source = "import threading\n" + method("threading.Thread(target=self.work).start()")
+    path = tmp_path / "program.py"
+    path.write_text(source + "\n    def work(self): self.push(b''); self.close_when_done()\n")
+    assert main([str(path)]) == 0
+    path.write_text(source + "\n    def work(self): self.set_terminator(3)\n")
+    assert main([str(path)]) == 1
+
+
 def test_every_code_has_a_case_that_finds_it() -> None:
-    assert {code for code, source in CASES.values() if "▸" in source} == {code for code in KINDS if code[:3] == "TC5"}
+    found = {code for code, source in CASES.values() if "▸" in source}
+    assert found == {code for code in KINDS if code.startswith("TC5")} | {"TC807"}

@@ -159,9 +159,9 @@ _ALL = [
         "TC502",
         "warning",
         "touches a channel from another thread",
-        "push, push_with_producer, close_when_done and close may be called there, and are seen to a little later. "
-        "Anything else, and all of an AsyncChat: trio.from_thread.run_sync(chat.push, data, trio_token=token), where "
-        "token is what trio.lowlevel.current_trio_token() gave in the Trio thread.",
+        "Only push, push_with_producer, close_when_done and close may be called there. Anything else: "
+        "trio.from_thread.run_sync(channel.set_terminator, number, trio_token=token), where token is what "
+        "trio.lowlevel.current_trio_token() gave in the Trio thread.",
     ),
     Kind(
         "TC503",
@@ -266,6 +266,14 @@ _ALL = [
         "note",
         "a map of channels",
         "It carries over: a channel is polled as long as it is in its map. A native AsyncChat belongs to a nursery.",
+    ),
+    Kind(
+        "TC807",
+        "note",
+        "does from another thread what any thread may do to a channel",
+        "It carries over, and is seen to a little later. Nothing of a native AsyncChat may be called there: "
+        "trio.from_thread.run_sync(chat.push, data, trio_token=token), where token is what "
+        "trio.lowlevel.current_trio_token() gave in the Trio thread.",
     ),
     Kind(
         "TC901",

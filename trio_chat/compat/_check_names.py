@@ -35,10 +35,12 @@ SIZES = _words("ac_in_buffer_size ac_out_buffer_size")
 #: What smtpd's servers call besides.
 SMTP_CALLBACKS = _words("process_message")
 
-#: Methods that must not be called in another thread.
+#: Methods by which others touch a channel.
 CHANNEL_METHODS = _words(
     "push push_with_producer close_when_done set_terminator discard_buffers close handle_close send"
 )
+#: Those of them that any thread may call: test_another_thread_… in tests/compat/test_channel_others.py see to it.
+FROM_ANY_THREAD = _words("push push_with_producer close_when_done close")
 #: Those of them that hardly anything else has.
 TELLING_METHODS = _words("push_with_producer close_when_done set_terminator discard_buffers")
 

@@ -1,11 +1,12 @@
-"""Who else touches channels: threads, signal handlers, forked children (TC502 to TC504)."""
+"""Who else touches channels: threads, signal handlers, forked children (TC502 to TC504, TC807)."""
 
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterable
 
 from ._check_findings import Report
-from ._check_names import CHANNEL_METHODS, TELLING_METHODS
+from ._check_names import CHANNEL_METHODS, FROM_ANY_THREAD, TELLING_METHODS
 from ._check_program import ASYNC_CHAT, Program
 from ._check_reach import Code, Entry, Reach, function_of, nodes_of, sounds_like_stack
 from ._check_scopes import Class, Function, Module
@@ -32,7 +33,7 @@ class _Threads:
         self.program = program
         self.reach = reach
         self.report = report
-        self._touching: dict[Code, bool] = {}
+        self._touching: dict[Code, str] = {}
         #: What runs in a thread that was started on purpose.
         self.visited: set[Code] = {entry.code for entry in reach.entries if entry.runs_loop and entry.code is not None}
 
@@ -42,7 +43,8 @@ class _Threads:
         starter, node = entry.starter, entry.node
         where = (starter.module.source.path, getattr(node, "lineno", 1))
         if isinstance(node, ast.Attribute) and node.attr in CHANNEL_METHODS and self.is_channel(node, starter):
-            self.report.add(starter.module.source, node, "TC502", f"{node.attr}() of a channel is run by a thread")
+            overriding = [] if entry.code is None else [entry.code]
+            self.add_call(node, starter, node, overriding, "in a thread")
         elif entry.code is not None:
             self.visit(entry.code, where)
 
@@ -56,15 +58,16 @@ class _Threads:
         for node in nodes_of(code):
             if not isinstance(node, ast.Call):
                 continue
+            called = list(self.reach.called_by(node, function))
             if method := self.touched(node, function):
-                self.add(node, function, f"{method.attr}() is called in a thread, {started}")
+                self.add_call(node, function, method, called, f"in a thread, {started}")
                 continue
-            for called in self.reach.called_by(node, function):
-                if self.touches(called):
-                    if called in self.reach.callbacks or self.is_foreign(called, function):
-                        self.add(node, function, f"{called.name}() touches a channel, in a thread, {started}")
+            for each in called:
+                if touched := self.touches(each):
+                    if each in self.reach.callbacks or self.is_foreign(each, function):
+                        self.add_touch(node, function, each.name, touched, f"in a thread, {started}")
                     else:
-                        self.visit(called, where)
+                        self.visit(each, where)
 
     def is_foreign(self, called: Function, function: Function) -> bool:
         """Whether it is a channel's method that is called from outside."""
@@ -72,25 +75,37 @@ class _Threads:
             return False
         return function.owner is None or called.owner not in self.program.family(function.owner)
 
-    def touches(self, code: Code) -> bool:
-        """Whether it, or what it calls, touches a channel."""
+    def add_touch(self, node: ast.AST, function: Function, name: str, touched: str, where: str) -> None:
+        """Report a call of `name`, which is a channel's method `touched`, or leads to it."""
+        how = "is called" if name == touched else f"leads to {touched}()"
+        self.add(node, function, f"{name}() {how} {where}", "TC807" if touched in FROM_ANY_THREAD else "TC502")
+
+    def add_call(
+        self, node: ast.AST, function: Function, method: ast.Attribute, overriding: Iterable[Code], where: str
+    ) -> None:
+        """Report a call of a channel's method; what overrides it may do more than any thread may."""
+        self.add_touch(node, function, method.attr, _worst([method.attr, *map(self.touches, overriding)]), where)
+
+    def touches(self, code: Code) -> str:
+        """The channel's method that it calls, or what it calls; of several rather one that threads must not call."""
         if code not in self._touching:
-            self._touching[code] = self._finds_touch(code)
+            self._touching[code] = self._find_touch(code)
         return self._touching[code]
 
-    def _finds_touch(self, code: Code) -> bool:
+    def _find_touch(self, code: Code) -> str:
         pending: list[Code] = [code]
         seen = set(pending)
+        found: list[str] = []
         for each in pending:
             function = function_of(each)
             for node in nodes_of(each):
                 if isinstance(node, ast.Call):
-                    if self.touched(node, function):
-                        return True
-                    called = set(self.reach.called_by(node, function)) - seen
+                    if method := self.touched(node, function):
+                        found.append(method.attr)
+                    called = [one for one in self.reach.called_by(node, function) if one not in seen]
                     pending.extend(called)
-                    seen |= called
-        return False
+                    seen.update(called)
+        return _worst(found)
 
     def touched(self, node: ast.Call, function: Function) -> ast.Attribute | None:
         """The channel's method that is called, if one is."""
@@ -130,11 +145,13 @@ class _Threads:
         if inside or function in self.visited or function in self.reach.callbacks:
             return
         for node in function.nodes:
-            method = self.touched(node, function) if isinstance(node, ast.Call) else None
+            if not isinstance(node, ast.Call):
+                continue
+            method = self.touched(node, function)
             if method and self.is_known_channel(method.value, function) and not self.reach.runs_loop(function):
-                where = place((loop.starter.module.source.path, getattr(loop.node, "lineno", 1)), function)
-                message = f"{method.attr}() is called outside of the loop's thread, which starts in {where}"
-                self.add(node, function, message)
+                start = place((loop.starter.module.source.path, getattr(loop.node, "lineno", 1)), function)
+                where = f"outside of the loop's thread, which starts in {start}"
+                self.add_call(node, function, method, self.reach.called_by(node, function), where)
 
     # ------------------------------------------------------------------ signals and forks
 
@@ -147,21 +164,26 @@ class _Threads:
 
     def handler_touches(self, handler: ast.expr, function: Function) -> bool:
         if isinstance(handler, ast.Lambda):
-            return self.touches((function, handler)) or self.uses_loop((function, handler))
+            return self.uses_loop((function, handler)) or bool(self.touches((function, handler)))
         if isinstance(handler, ast.Attribute) and handler.attr in CHANNEL_METHODS:
             return self.is_channel(handler, function)
         code = self.program.function_of(handler, function)
         if code is None and isinstance(handler, ast.Attribute) and function.is_self(handler.value) and function.owner:
             code = self.program.method(function.owner, handler.attr)
-        return code is not None and (self.touches(code) or self.uses_loop(code))
+        return code is not None and (self.uses_loop(code) or bool(self.touches(code)))
 
     def uses_loop(self, code: Code) -> bool:
         function = function_of(code)
         names = (node for node in nodes_of(code) if isinstance(node, ast.Name | ast.Attribute))
         return any((function.module.dotted(node, function) or "").startswith("asyncore.") for node in names)
 
-    def add(self, node: ast.AST, function: Function, message: str, code: str = "TC502") -> None:
+    def add(self, node: ast.AST, function: Function, message: str, code: str) -> None:
         self.report.add(function.module.source, node, code, message)
+
+
+def _worst(methods: Iterable[str]) -> str:
+    """Of channels' methods the first that threads must not call, or else the first; "" if there is none."""
+    return min(filter(None, methods), key=FROM_ANY_THREAD.__contains__, default="")
 
 
 def place(where: tuple[str, int], function: Function) -> str:
