@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import ast
+import errno
 import os
+import socket
 import subprocess
 import sys
+import zipapp
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from test_check_command import HAZARD, found_in, run, write
@@ -131,6 +136,108 @@ def test_pipes_below_directories_are_left_out(tmp_path: Path) -> None:
     done = run(tmp_path)
     assert (done.returncode, done.stderr) == (1, b"")
     assert b"1 error in 1 file." in done.stdout
+
+
+@pytest.mark.parametrize(
+    "first_line",
+    [
+        "#!/usr/bin/env python3",
+        "#!/usr/bin/python",
+        "#! /usr/bin/python3.11 -u",
+        "#!/usr/bin/env -S LANG=C python3 -u",
+        "#!/usr/bin/env -S /opt/python3-dbg",
+        "#!/usr/bin/python2.7\r",
+        f"#!/{'long/' * 40}bin/python",
+    ],
+)
+def test_scripts_below_directories_are_known_by_their_first_line(first_line: str, tmp_path: Path) -> None:
+    write(tmp_path, {"bin/daemon": f"{first_line}\n{HAZARD}"})
+    assert found_in(tmp_path) == [("bin/daemon", 4, "TC701")]
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    [
+        b"",
+        b"\n",
+        b"#!",
+        b"#!\n#!/usr/bin/python",
+        b"#!/bin/sh\n/usr/bin/python",
+        b"#!/bin/sh python",
+        b"#!/usr/bin/env ruby python",
+        b"#!/usr/bin/env\npython",
+        b"#!/home/python/perl",
+        b"#!/usr/bin/ipython3",
+        b" #!/usr/bin/python",
+        b"/usr/bin/python",
+        b"\x7fELF#!/usr/bin/python",
+        b"#!" + b"\xff" * 5000 + b"/python",
+    ],
+)
+def test_what_else_has_no_ending_is_no_script(beginning: bytes, tmp_path: Path) -> None:
+    write(tmp_path, {"plain.py": ""})
+    (tmp_path / "other").write_bytes(beginning + b"\n" + HAZARD.encode())
+    assert check_files([str(tmp_path)]) == ([], 1)
+
+
+def test_scripts_of_other_endings_are_left_out(tmp_path: Path) -> None:
+    write(tmp_path, {"plain.py": "", "script.orig": f"#!/usr/bin/python\n{HAZARD}", ".git/hook": "#!/usr/bin/python"})
+    assert check_files([str(tmp_path)]) == ([], 1)
+
+
+def test_packed_programs_are_left_out(tmp_path: Path) -> None:
+    write(tmp_path, {"app/__main__.py": HAZARD})
+    zipapp.create_archive(tmp_path / "app", tmp_path / "packed", interpreter=f"/{'long/' * 40}bin/python3")
+    assert found_in(tmp_path) == [("app/__main__.py", 3, "TC701")]
+
+
+def test_a_directory_of_scripts_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path, {"daemon": "#!/usr/bin/python3\n"})
+    assert main([str(tmp_path)]) == 0
+    assert capsys.readouterr().out == "Nothing found in 1 file.\n"
+
+
+def test_a_script_is_no_module(tmp_path: Path) -> None:
+    """Neither the one that imports a module of its own name, nor one that is named to the command."""
+    write(tmp_path, {"daemon": f"#!/usr/bin/python\nfrom daemon import Base\n{HEIR}", "daemon.py": BASE})
+    assert found_in(tmp_path) == [("daemon", 4, "TC101")]
+    findings, _ = check_files([str(tmp_path / "daemon"), str(tmp_path / "daemon.py")])
+    assert [finding.code for finding in findings] == ["TC101", "TC208"]
+
+
+def test_what_has_no_ending_and_cannot_be_read_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, {"plain.py": HAZARD, "secret": "#!/usr/bin/python\n"})
+    (tmp_path / "broken").symlink_to("nowhere")
+    (tmp_path / "circle").symlink_to("circle")
+    monkeypatch.setattr("builtins.open", refusing(open, tmp_path / "secret"))
+    assert found_in(tmp_path) == [("plain.py", 3, "TC701")]
+
+
+def refusing(function: Callable[..., Any], path: Path) -> Callable[..., Any]:
+    """A function that opens anything but one file."""
+
+    def opening(name: str, *arguments: Any, **options: Any) -> Any:
+        if name == str(path):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return function(name, *arguments, **options)
+
+    return opening
+
+
+def test_pipes_and_sockets_without_an_ending_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, {"plain.py": HAZARD})
+    os.mkfifo(tmp_path / "pipe")
+    monkeypatch.chdir(tmp_path)  # the path of a socket must not be long
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("socket")
+        assert found_in(tmp_path) == [("plain.py", 3, "TC701")]
+
+
+def test_a_script_is_read_once_by_whatever_name(tmp_path: Path) -> None:
+    write(tmp_path, {"bin/daemon": f"#!/usr/bin/python\n{HAZARD}"})
+    (tmp_path / "link").symlink_to("bin/daemon")
+    _, files = check_files([str(tmp_path), str(tmp_path / "bin/daemon")])
+    assert files == 1
 
 
 def test_a_pipe_that_is_named_is_read_once(tmp_path: Path) -> None:

@@ -111,14 +111,16 @@ def _parts(path: str) -> list[str]:
 
 
 class ModulePaths:
-    """Finds files by module names."""
+    """Finds files by module names. Files without an ending are scripts, which nobody can import."""
 
     def __init__(self, paths: Iterable[str]) -> None:
         self._by_stem: dict[str, list[tuple[list[str], str]]] = {}
         self._folders: set[str] = set()
         self._found: dict[str, tuple[int, str | None]] = {}
         for path in paths:
-            parts = _parts(str(PurePath(path).with_suffix("")))
+            if not (pure := PurePath(path)).suffix:
+                continue
+            parts = _parts(str(pure.with_suffix("")))
             if parts[-1] == "__init__" and len(parts) > 1:
                 parts.pop()
             self._by_stem.setdefault(parts[-1], []).append((parts, path))

@@ -15,6 +15,10 @@ from dataclasses import dataclass
 
 _COMMENT = re.compile(r"#\s*trio-chat:\s*ignore(?:\[([\w\s,]*)\])?", re.IGNORECASE)
 
+# Of a script: python by any path and version, or what env is to look for, behind its options and variables.
+_SHEBANG = re.compile(rb"#![ \t]*(?:\S*/)?(?:env[ \t]+(?:-\S+[ \t]+|\w+=\S*[ \t]+)*(?:\S*/)?)?python[\w.-]*(?!\S)")
+_HEAD_BYTES = 512  # Linux looks for a shebang at 256, and what is packed into one file has a null byte soon behind it
+
 # What only Python 2 takes, and no Python 3 program has in these forms.
 _PYTHON_2 = re.compile(
     r"""^\s*print\s+(?![=(\[.]|if\b|in\b|and\b|or\b|is\b|not\b|else\b)\S
@@ -69,10 +73,11 @@ class Source:
 
 
 def python_files(paths: list[str]) -> Iterator[str | Unusable]:
-    """The files that are named and, below directories that are named, those that end in .py; each of them once.
+    """The files that are named and, below directories that are named, those that end in .py, and scripts; each once.
 
-    Hidden directories are left out, and so are pipes and devices below directories; symbolic links to directories are
-    not followed.
+    Scripts are files without an ending whose first line calls for Python, as old daemons often are; not what zipapp
+    makes. Hidden directories are left out, and so are pipes and devices below directories; symbolic links to
+    directories are not followed.
     """
     seen: set[str] = set()
     for path in paths:
@@ -92,7 +97,7 @@ def _below(directory: str) -> Iterator[str | Unusable]:
         names[:] = sorted(name for name in names if not name.startswith(".") and name != "__pycache__")
         for name in sorted(files):
             path = os.path.join(folder, name)
-            if name.endswith(".py") and _is_file(path):
+            if _is_python(path):
                 found = True
                 yield path
     for error in errors:
@@ -101,9 +106,24 @@ def _below(directory: str) -> Iterator[str | Unusable]:
         yield Unusable("TC902", "cannot be checked: there is no Python file in it", path=directory)
 
 
+def _is_python(path: str) -> bool:
+    if path.endswith(".py"):
+        return _is_file(path)
+    return not os.path.splitext(path)[1] and _is_script(path)
+
+
 def _is_file(path: str) -> bool:
     """Whether it is to be read: a pipe would have us wait for a writer. Broken links are, to be reported."""
     return os.path.isfile(path) or not os.path.exists(path)
+
+
+def _is_script(path: str) -> bool:
+    """Of what cannot be read nobody knows, and most of it is none: it is not reported."""
+    if os.path.isfile(path):
+        with suppress(OSError), open(path, "rb", buffering=0) as file:
+            head = file.read(_HEAD_BYTES)
+            return _SHEBANG.match(head) is not None and b"\0" not in head
+    return False
 
 
 def read_text(path: str) -> str:
