@@ -197,6 +197,41 @@ def test_what_is_no_python_3(
     assert printed.err == ""
 
 
+@pytest.mark.parametrize(
+    ("source", "line", "said", "advice"),
+    [
+        (b"x = '\xe4'\n", 1, "missing encoding declaration", "coding: latin-1"),
+        (b"x = 1\n\ny = '\xe4'\n", 3, "not utf-8", "coding: latin-1"),
+        (b"#!/usr/bin/python\n# coding: ascii\nx = '\xe4'\n", 3, "not ascii", "coding: latin-1"),
+        (b"# coding: no-such\n", 1, "unknown encoding", "coding: latin-1"),
+        (b"# coding: rot13\n", 1, "rot13", "coding: latin-1"),
+        (b"\xef\xbb\xbf# coding: latin-1\n", 1, "encoding problem", "coding: latin-1"),
+        (b"# coding: utf-7\nx = '+2AA-'\n", 1, "surrogates not allowed", "coding: latin-1"),
+        (b"# coding: utf-7\n\nx = '+AAA-'\n", 3, "null byte", "iconv -f utf-16 -t utf-8 FILE"),
+        (b"x = 1\n\0\n", 2, "null byte", "iconv -f utf-16 -t utf-8 FILE"),
+        ("\ufeffx = 'ä'\n".encode("utf-16-le"), 1, "null byte", "iconv -f utf-16 -t utf-8 FILE"),
+    ],
+)
+def test_what_is_encoded_otherwise_is_told_how_to_say_so(
+    source: bytes, line: int, said: str, advice: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "old.py"
+    path.write_bytes(source)
+    assert main([str(path), "--format=json"]) == 2
+    (found,) = json.loads(capsys.readouterr().out)
+    assert (found["line"], found["code"]) == (line, "TC902")
+    assert said in found["message"]
+    assert advice in found["advice"]
+
+
+@pytest.mark.parametrize("name", ["missing.py", ""])
+def test_what_is_no_python_file_is_told_what_to_name(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(tmp_path / name)]) == 2
+    assert "    = Name Python files, or directories with such.\n" in capsys.readouterr().out
+
+
 def test_the_conversion_is_named_and_there_is_no_traceback() -> None:
     done = run("-", stdin="print 'x'")
     assert done.returncode == 2

@@ -36,11 +36,19 @@ _PYTHON_2 = re.compile(
 class Unusable(Exception):
     """A file that cannot be checked: the code, and what is wrong at which place (from 1).
 
-    `path` is there if it is a directory, or in one.
+    `path` is there if it is a directory, or in one, `advice` if that of the code does not fit.
     """
 
     def __init__(
-        self, code: str, message: str, line: int = 1, column: int = 1, *, source: str = "", path: str = ""
+        self,
+        code: str,
+        message: str,
+        line: int = 1,
+        column: int = 1,
+        *,
+        source: str = "",
+        path: str = "",
+        advice: str = "",
     ) -> None:
         super().__init__(message)
         self.code = code
@@ -49,6 +57,7 @@ class Unusable(Exception):
         self.column = column
         self.source = source
         self.path = path
+        self.advice = advice
 
 
 @dataclass(slots=True)
@@ -150,21 +159,36 @@ def _read(path: str) -> bytes:
 def _decode(data: bytes) -> str:
     """As tokenize.open does: by the coding cookie or the byte order mark, else as UTF-8."""
     if b"\0" in data:
-        line = data[: data.index(b"\0")].count(b"\n") + 1
-        raise Unusable("TC902", "cannot be read: there is a null byte in it, so it is no Python source", line)
+        raise _with_null(data[: data.index(b"\0")].count(b"\n") + 1)
     try:
         encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
         return data.decode(encoding)
     except SyntaxError as exc:
-        raise Unusable("TC902", f"cannot be read: {exc.msg}") from None
+        raise _misencoded(exc.msg) from None
     except UnicodeDecodeError as exc:
         line = data[: exc.start].count(b"\n") + 1
-        raise Unusable("TC902", f"cannot be read: it is not {exc.encoding}; say so in a coding cookie", line) from None
+        raise _misencoded(f"it is not {exc.encoding}", line) from None
     except (LookupError, UnicodeError, ValueError) as exc:  # rot13 and the like, which encode no text
-        raise Unusable("TC902", f"cannot be checked: {exc}") from None
+        raise _misencoded(str(exc)) from None
+
+
+def _misencoded(message: str, line: int = 1) -> Unusable:
+    advice = (
+        "Say in its first or second line how it is encoded (PEP 263): # -*- coding: latin-1 -*-. "
+        "Or convert it: iconv -f latin-1 -t utf-8 FILE."
+    )
+    return Unusable("TC902", f"cannot be read: {message}", line, advice=advice)
+
+
+def _with_null(line: int) -> Unusable:
+    advice = "If it is text in UTF-16, convert it: iconv -f utf-16 -t utf-8 FILE. Else it is damaged, or no text."
+    message = "cannot be read: there is a null byte in it, so it is no Python source"
+    return Unusable("TC902", message, line, advice=advice)
 
 
 def _parse(text: str, lines: list[str]) -> ast.Module:
+    if "\0" in text:  # by another encoding: UTF-7 has other bytes for it
+        raise _with_null(next(number for number, line in enumerate(lines, 1) if "\0" in line))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of strings with odd escapes; not our business, and once per file
@@ -179,8 +203,8 @@ def _parse(text: str, lines: list[str]) -> ast.Module:
         raise Unusable("TC901", f"{language}: {exc.msg}", line, exc.offset or 1, source=source) from None
     except (RecursionError, MemoryError):
         raise Unusable("TC903", "cannot be checked: it is nested too deeply") from None
-    except ValueError as exc:
-        raise Unusable("TC901", f"is not Python 3: {exc}") from None
+    except ValueError as exc:  # half a surrogate pair, which some encodings let through
+        raise _misencoded(str(exc)) from None
 
 
 def _is_python_2(exc: SyntaxError, lines: list[str]) -> bool:

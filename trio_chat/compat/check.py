@@ -89,7 +89,7 @@ def _sorted(findings: list[Finding]) -> list[Finding]:
 
 
 def _of_file(path: str, problem: Unusable) -> Finding:
-    advice = KINDS[problem.code].advice
+    advice = problem.advice or KINDS[problem.code].advice
     return Finding(path, problem.line, problem.column, problem.code, problem.message, advice, problem.source)
 
 
