@@ -98,12 +98,13 @@ class Mail:
     def deliver(self) -> None:
         self.file.flush()
         os.fsync(self.file.fileno())
-        arrived = self.draft.rename(self.inbox / self.name)
-        inbox = os.open(self.inbox, os.O_RDONLY)
+        arrived = self.inbox / self.name
+        inbox = os.open(self.inbox, os.O_RDONLY)  # before the mail is there, for it may fail
         try:
+            self.draft.rename(arrived)
             os.fsync(inbox)  # else a power failure may take the new name back
         except OSError:
-            arrived.unlink()  # the client is told that it has to send it again
+            arrived.unlink(missing_ok=True)  # the client is told that it has to send it again
             raise
         finally:
             os.close(inbox)

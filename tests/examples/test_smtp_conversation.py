@@ -281,17 +281,18 @@ async def test_a_mail_that_drips_in_is_given_up(maildir: Path, mock_clock: trio.
     assert stored(maildir) == []
 
 
+@pytest.mark.parametrize("name", ["open", "fsync"])
 async def test_a_mail_of_which_the_client_is_told_that_it_is_not_stored_is_not(
-    maildir: Path, monkeypatch: pytest.MonkeyPatch
+    maildir: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    fsync = os.fsync
+    function = getattr(os, name)
 
-    def fail_for_directories(descriptor: int) -> None:
-        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+    def fail_for_directories(what: int | Path, *arguments: int) -> object:
+        if stat.S_ISDIR(os.stat(what).st_mode):
             raise OSError(errno.EIO, "the disk has gone")
-        fsync(descriptor)
+        return function(what, *arguments)
 
-    monkeypatch.setattr(os, "fsync", fail_for_directories)
+    monkeypatch.setattr(os, name, fail_for_directories)
     assert await codes(maildir, ENVELOPE + b"DATA\r\nx\r\n.\r\n") == "250 250 250 354 451"
     assert stored(maildir) == []
 
