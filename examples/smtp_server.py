@@ -48,7 +48,7 @@ in_thread = trio.to_thread.run_sync
 class Mail:
     """The text of a mail on its way into the Maildir: written to tmp/, moved to new/ when it is complete.
 
-    One that is refused must come to its end all the same: the client does not listen before.
+    One that is refused is read to its end all the same, if it seems to have one: the client does not listen before.
     """
 
     numbers = itertools.count()
@@ -161,7 +161,8 @@ class SMTPServer(AsyncChat):
         if self.mail is None:
             self.reply(500, "that line is too long")
         else:
-            self.mail.refuse(500, "a line of it is too long")
+            self.reply(500, "a line of it is too long")
+            self.leave("takes no more of that mail")  # the line may have no end; if it has, the client listens then
 
     def handle_timeout(self, kind: TimeoutKind) -> None:
         self.leave("has waited for too long")
