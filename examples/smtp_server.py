@@ -274,7 +274,7 @@ class SMTPServer(AsyncChat):
             parameters = {name: value for name, _, value in pairs}
             size, body = parameters.pop("SIZE", "0"), parameters.pop("BODY", "7BIT")
             if parameters:
-                self.reply(555, f"not known here: {', '.join(parameters)}")
+                self.reply(555, f"not known here: {next(iter(parameters))[:64]}")
             elif not size.isdecimal() or body not in ("7BIT", "8BITMIME"):
                 self.reply(501, "SIZE=number, BODY=7BIT or BODY=8BITMIME")
             elif int(size) > self.max_mail_bytes:

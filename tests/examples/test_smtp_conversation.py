@@ -188,6 +188,13 @@ async def test_parameters_that_are_not_known(maildir: Path) -> None:
     assert await codes(maildir, ENVELOPE + b"RCPT TO:<> \r\nRCPT TO:<e@f> NOTIFY=NEVER\r\n") == "250 250 250 501 555"
 
 
+@pytest.mark.parametrize("parameters", [b" ".join(b"%d" % n for n in range(100, 235)), b"x" * 538])
+async def test_a_reply_that_names_parameters_is_not_too_long(maildir: Path, parameters: bytes) -> None:
+    replies = await hold(maildir, b"EHLO me\r\nMAIL FROM:<> " + parameters + b"\r\n")
+    assert replies[-1].startswith(b"555 not known here: ")
+    assert len(replies[-1]) <= 510  # RFC 5321, section 4.5.3.1.5, without CR LF
+
+
 async def test_too_many_recipients(maildir: Path) -> None:
     recipients = b"".join(b"RCPT TO:<%d@d>\r\n" % i for i in range(5))
     commands = b"EHLO me\r\nMAIL FROM:<a@b>\r\n" + recipients + b"DATA\r\n.\r\n"
