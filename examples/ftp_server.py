@@ -361,8 +361,9 @@ class Session(AsyncChat):
                 self.outcome = 226, "done"
         except OSError as error:
             self.outcome = (452 if error.errno in (errno.ENOSPC, errno.EDQUOT) else 451), error.strerror or "failed"
+        outcome = self.outcome  # whatever ABOR says of it from now on
         await self.forget_port()
-        self.reply(*self.outcome)
+        self.reply(*outcome)
         self.transfer = None
         self.transferred.set()
         if self.closing_when_idle:

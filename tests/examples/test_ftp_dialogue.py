@@ -187,6 +187,21 @@ async def test_an_upload_is_aborted_before_anything_has_come(tmp_path: Path, mak
     assert list(tmp_path.iterdir()) == []
 
 
+async def test_an_upload_is_aborted_when_it_is_in_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with transferring(tmp_path, "STOR file") as (chat, client):
+
+        async def abort() -> None:
+            await client.send_all(b"ABOR\r\n")
+            await trio.testing.wait_all_tasks_blocked()
+
+        monkeypatch.setattr(chat, "forget_port", abort)
+        await chat.data.send_all(b"new")
+        await chat.data.aclose()
+        assert await answer_of(client) == "226"
+        assert await answer_of(client) == "226"
+    assert (tmp_path / "file").read_bytes() == b"new"
+
+
 async def test_an_upload_has_the_mode_of_the_old_file(tmp_path: Path) -> None:
     for mode in (0o600, 0o666, 0o444):
         (tmp_path / "file").touch()
