@@ -343,9 +343,14 @@ class Session(AsyncChat):
             if stat.S_ISDIR(old):
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
             file = os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=directory), "wb")
-            if stat.S_ISREG(old):
-                os.fchmod(file.fileno(), old & 0o777)
-            return partial(self.receive, file, partial(settle, part, last, os.dup(directory)))
+            try:
+                if stat.S_ISREG(old):
+                    os.fchmod(file.fileno(), old & 0o777)
+                return partial(self.receive, file, partial(settle, part, last, os.dup(directory)))
+            except OSError:
+                file.close()
+                os.unlink(part, dir_fd=directory)
+                raise
 
     def begin(self, work: Work) -> Answer:
         """Have a task do the work of a transfer, while commands are obeyed."""

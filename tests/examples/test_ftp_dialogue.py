@@ -216,6 +216,22 @@ async def test_an_upload_has_the_mode_of_the_old_file(tmp_path: Path) -> None:
         (tmp_path / "file").unlink()
 
 
+@pytest.mark.parametrize("name", ["fchmod", "dup"])
+async def test_an_upload_that_cannot_begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    def fail(*arguments: int) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    (tmp_path / "file").write_bytes(b"old")
+    async with talk(partial(MemorySession, root=tmp_path)) as (_, client):
+        assert await answer_of(client) == "220"
+        await ask(client, "USER ann")
+        assert await ask(client, "PASS secret") == "230"
+        with monkeypatch.context() as patch:
+            patch.setattr(os, name, fail)
+            assert await ask(client, "STOR file") == "550"
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
+
+
 async def test_a_part_is_kept_where_there_are_no_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def link(*arguments: object, **options: object) -> None:
         raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))  # as of FAT
