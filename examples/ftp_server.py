@@ -35,6 +35,7 @@ from trio_chat import AsyncChat, SocketListener, TimeoutKind, open_tcp_listeners
 BLOCK_BYTES = 256 * 1024
 PIECE_BYTES = 32 * 1024  # who takes as much in STALL_SECONDS is not too slow
 STALL_SECONDS = 60  # in which nothing of a transfer moves
+LAST_SECONDS = 2  # the same, once the client has ended its side: it may have gone, or wait for its answers
 WRONG_PASSWORDS = 3
 WRONG_PASSWORD_SECONDS = 2
 DIRECTORY = os.O_DIRECTORY | os.O_NOFOLLOW  # to open one, and not what a link leads to
@@ -121,13 +122,21 @@ class Session(AsyncChat):
         self.epsv_only = False
         self.transfer: trio.CancelScope | None = None  # the one in progress
         self.transferred = trio.Event()
+        self.patience = STALL_SECONDS
         self.outcome: Answer = ()
         self.count = 0
 
     def handle_connect(self) -> None:
         if (setsockopt := getattr(self.stream, "setsockopt", None)) is not None:
             setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_OOBINLINE, 1)  # some of ABOR may come as urgent data
+        self.nursery.start_soon(self.hurry_at_the_end)
         self.reply(220, "ready")
+
+    async def hurry_at_the_end(self) -> None:
+        await self.wait_eof()  # which may be behind commands that wait for a transfer
+        self.patience = LAST_SECONDS
+        if self.transfer is not None:
+            self.transfer.deadline = trio.current_time() + LAST_SECONDS
 
     async def found_terminator(self) -> None:
         verb, _, argument = os.fsdecode(TELNET.sub(b"", self._get_data(), count=1)).partition(" ")
@@ -162,6 +171,8 @@ class Session(AsyncChat):
         return result if isinstance(result, tuple) else self.begin(result)
 
     def reply(self, code: int, text: str, *lines: str) -> None:
+        if self.closing:  # the connection has broken meanwhile
+            return
         if code == 257:  # RFC 959, appendix II
             text = '"' + text.replace('"', '""') + '"'
         if lines:
@@ -354,7 +365,7 @@ class Session(AsyncChat):
 
     def begin(self, work: Work) -> Answer:
         """Have a task do the work of a transfer, while commands are obeyed."""
-        self.transfer = trio.CancelScope(deadline=trio.current_time() + STALL_SECONDS)
+        self.transfer = trio.CancelScope(deadline=trio.current_time() + self.patience)
         self.transferred, self.count, self.outcome = trio.Event(), 0, (425, "nobody is there")
         self.nursery.start_soon(self.conduct, self.transfer, work)
         return 150, "here it comes"
@@ -378,7 +389,7 @@ class Session(AsyncChat):
         self.count += count
         self.outcome = 426, "broken off"
         if self.transfer is not None:
-            self.transfer.deadline = trio.current_time() + STALL_SECONDS
+            self.transfer.deadline = trio.current_time() + self.patience
 
     async def do_abor(self, argument: str) -> Answer:
         if self.transfer is not None:

@@ -178,6 +178,33 @@ async def test_the_end_of_the_control_connection_ends_an_upload(tmp_path: Path) 
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
 
 
+async def test_a_client_that_has_gone_behind_a_command_that_waits(
+    tmp_path: Path, mock_clock: trio.testing.MockClock
+) -> None:
+    async with transferring(tmp_path, "STOR file", make=LonelySession) as (_, client):
+        await client.send_all(b"PWD\r\nQUIT\r\n")
+        await client.send_eof()
+        await trio.testing.wait_all_tasks_blocked()
+        mock_clock.jump(ftp_server.LAST_SECONDS)
+        assert [await answer_of(client) for _ in range(4)] == ["425", "257", "221", ""]
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_client_that_has_ended_its_side_and_waits_for_its_answers(
+    tmp_path: Path, mock_clock: trio.testing.MockClock
+) -> None:
+    async with transferring(tmp_path, "STOR file") as (chat, client):
+        await client.send_all(b"PWD\r\nQUIT\r\n")
+        await client.send_eof()
+        for _ in range(3):
+            await trio.testing.wait_all_tasks_blocked()
+            mock_clock.jump(ftp_server.LAST_SECONDS - 1)
+            await chat.data.send_all(b"part")
+        await chat.data.aclose()
+        assert [await answer_of(client) for _ in range(4)] == ["226", "257", "221", ""]
+    assert (tmp_path / "file").read_bytes() == b"partpartpart"
+
+
 @pytest.mark.parametrize("make", [MemorySession, LonelySession])
 async def test_an_upload_is_aborted_before_anything_has_come(tmp_path: Path, make: type[MemorySession]) -> None:
     async with transferring(tmp_path, "STOR file", make=make) as (_, client):
