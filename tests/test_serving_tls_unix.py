@@ -146,6 +146,14 @@ async def test_abstract_unix_socket(nursery: trio.Nursery) -> None:
     nursery.cancel_scope.cancel()
 
 
+async def test_an_abstract_name_in_use_belongs_to_somebody_who_lives() -> None:
+    name = f"\0trio_chat test {os.getpid()}"
+    with trio.socket.socket(trio.socket.AF_UNIX) as other:
+        await other.bind(name)
+        with pytest.raises(OSError, match="in use"):
+            await serve_unix(Echo, name)
+
+
 async def test_a_stop_does_not_wait_for_handshakes(
     server_context: ssl.SSLContext, autojump_clock: trio.testing.MockClock
 ) -> None:

@@ -26,6 +26,11 @@ async def unix_listener(
     """
     path = os.fspath(path)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        if path[:1] in ("\0", b"\0"):  # an abstract name: there is no file
+            sock.bind(path)
+            listen(sock, backlog)
+            yield SocketListener(sock)
+            return
         try:
             sock.bind(path)
         except OSError as exc:
@@ -33,10 +38,6 @@ async def unix_listener(
                 raise
             os.unlink(path)
             sock.bind(path)
-        if path[:1] in ("\0", b"\0"):  # an abstract name: there is no file
-            listen(sock, backlog)
-            yield SocketListener(sock)
-            return
         ours = os.stat(path)
         try:
             if mode is not None:
