@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import ssl
@@ -101,6 +102,47 @@ async def test_the_socket_file_of_a_dead_server_is_replaced(nursery: trio.Nurser
     path = tmp_path / "socket"
     with trio.socket.socket(trio.socket.AF_UNIX) as dead:
         await dead.bind(str(path))
+    await nursery.start(serve_unix, Echo, path)
+    async with await trio.open_unix_socket(path) as client:
+        await ask(client, b"hello")
+    nursery.cancel_scope.cancel()
+
+
+async def test_of_two_that_replace_a_dead_server_one_serves(nursery: trio.Nursery, tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    with trio.socket.socket(trio.socket.AF_UNIX) as dead:
+        await dead.bind(str(path))
+    refused: list[int | None] = []
+
+    async def serve() -> None:
+        try:
+            await serve_unix(Echo, path)
+        except OSError as exc:
+            refused.append(exc.errno)
+
+    nursery.start_soon(serve)
+    nursery.start_soon(serve)
+    await trio.testing.wait_all_tasks_blocked()
+    assert refused == [errno.EADDRINUSE]
+    async with await trio.open_unix_socket(path) as client:
+        await ask(client, b"hello")
+    nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("function", ["lstat", "unlink"])
+async def test_the_file_of_a_dead_server_may_go_by_itself(
+    nursery: trio.Nursery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str
+) -> None:
+    path = tmp_path / "socket"
+    with trio.socket.socket(trio.socket.AF_UNIX) as dead:
+        await dead.bind(str(path))
+
+    def too_late(path: str) -> None:
+        monkeypatch.undo()
+        os.unlink(path)
+        getattr(os, function)(path)
+
+    monkeypatch.setattr(os, function, too_late)
     await nursery.start(serve_unix, Echo, path)
     async with await trio.open_unix_socket(path) as client:
         await ask(client, b"hello")

@@ -9,8 +9,6 @@ import stat
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 
-import trio
-
 from ._listening import listen
 from ._transport import SocketListener
 
@@ -34,9 +32,8 @@ async def unix_listener(
         try:
             sock.bind(path)
         except OSError as exc:
-            if exc.errno != errno.EADDRINUSE or not await _is_dead(path):
+            if exc.errno != errno.EADDRINUSE or not _remove_dead(path):
                 raise
-            os.unlink(path)
             sock.bind(path)
         ours = os.stat(path)
         try:
@@ -50,15 +47,19 @@ async def unix_listener(
                     os.unlink(path)
 
 
-async def _is_dead(path: str | bytes) -> bool:
-    """Whether `path` is a socket file on which nobody listens."""
-    if not stat.S_ISSOCK(os.lstat(path).st_mode):
-        return False
-    with trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_STREAM) as probe:
-        try:
-            await probe.connect(path)
-        except ConnectionRefusedError:
-            return True
-        except OSError:
-            return False  # say, the socket of a server of datagrams
-    return False
+def _remove_dead(path: str | bytes) -> bool:
+    """Remove `path` if it is a socket file on which nobody listens; tell whether it is out of the way.
+
+    Without a checkpoint, in which another task could replace it.
+    """
+    try:
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            return False
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.setblocking(False)
+            if probe.connect_ex(path) not in (errno.ECONNREFUSED, errno.ENOENT):
+                return False  # it has answered, or would; or it is, say, the socket of a server of datagrams
+        os.unlink(path)
+    except FileNotFoundError:
+        pass  # it has gone by itself
+    return True
