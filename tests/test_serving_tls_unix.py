@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import logging
 import os
 import ssl
 import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -147,6 +150,64 @@ async def test_the_file_of_a_dead_server_may_go_by_itself(
     async with await trio.open_unix_socket(path) as client:
         await ask(client, b"hello")
     nursery.cancel_scope.cancel()
+
+
+@contextmanager
+def another_process_has_locked(directory: Path) -> Iterator[None]:
+    fd = os.open(directory, os.O_RDONLY)  # a lock is this open file's, and not the process's
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+@pytest.mark.parametrize("kind", [str, os.fsencode])
+async def test_processes_replace_a_dead_server_one_after_the_other(
+    nursery: trio.Nursery,
+    tmp_path: Path,
+    kind: Callable[[Path], str | bytes],
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    path = kind(tmp_path / "socket")
+    with trio.socket.socket(trio.socket.AF_UNIX) as dead:
+        await dead.bind(path)
+
+    async def replace_it() -> None:
+        with another_process_has_locked(tmp_path):
+            await trio.sleep(1)
+            os.unlink(path)
+            await other.bind(path)  # it does not listen yet, and is not dead
+            await trio.sleep(1)
+            other.listen()
+
+    with trio.socket.socket(trio.socket.AF_UNIX) as other:
+        nursery.start_soon(replace_it)
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(OSError, match="in use"), trio.fail_after(3):
+            await serve_unix(Echo, path)
+        assert os.path.exists(path)
+
+
+async def test_a_relative_path(nursery: trio.Nursery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    await nursery.start(serve_unix, Echo, "socket")
+    async with await trio.open_unix_socket(tmp_path / "socket") as client:
+        await ask(client, b"hello")
+    nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(("seconds", "removed"), [(0.5, True), (2, False)])
+async def test_the_end_waits_for_another_process_but_not_for_long(
+    tmp_path: Path, seconds: float, removed: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    path = tmp_path / "socket"
+    async with trio.open_nursery() as nursery:
+        await nursery.start(serve_unix, Echo, path)
+        nursery.cancel_scope.cancel()
+        with another_process_has_locked(tmp_path), trio.CancelScope(shield=True):
+            await trio.sleep(seconds)
+    assert path.exists() != removed
 
 
 async def test_the_socket_of_a_living_server_is_left_alone(nursery: trio.Nursery, tmp_path: Path) -> None:

@@ -6,11 +6,20 @@ import errno
 import os
 import socket
 import stat
+import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 
+import trio
+
 from ._listening import listen
 from ._transport import SocketListener
+
+if sys.platform != "win32":
+    import fcntl
+
+_RETRY_SECONDS = 0.01
+_PATIENCE = 1.0  # seconds, at the end; a file that is left behind is in nobody's way either
 
 
 @asynccontextmanager
@@ -29,22 +38,49 @@ async def unix_listener(
             listen(sock, backlog)
             yield SocketListener(sock)
             return
+        ours: os.stat_result | None = None
         try:
-            sock.bind(path)
-        except OSError as exc:
-            if exc.errno != errno.EADDRINUSE or not _remove_dead(path):
-                raise
-            sock.bind(path)
-        ours = os.stat(path)
-        try:
-            if mode is not None:
-                os.chmod(path, mode)
-            listen(sock, backlog)
+            async with _locked_directory(path):
+                _bind(sock, path)
+                ours = os.stat(path)
+                if mode is not None:
+                    os.chmod(path, mode)
+                listen(sock, backlog)
             yield SocketListener(sock)
         finally:
-            with suppress(FileNotFoundError):
-                if os.path.samestat(os.stat(path), ours):
-                    os.unlink(path)
+            if ours is not None:
+                with suppress(FileNotFoundError), trio.move_on_after(_PATIENCE, shield=True):  # else it is left there
+                    async with _locked_directory(path):
+                        if os.path.samestat(os.stat(path), ours):
+                            os.unlink(path)
+
+
+@asynccontextmanager
+async def _locked_directory(path: str | bytes) -> AsyncGenerator[None, None]:
+    """One process at a time replaces or removes socket files, so that what it has found out about one stays true.
+
+    A lock on the directory itself leaves no file behind. It is polled for, because anyone may hold it for long.
+    """
+    fd = os.open(os.path.dirname(path) or os.curdir, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                await trio.sleep(_RETRY_SECONDS)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _bind(sock: socket.socket, path: str | bytes) -> None:
+    try:
+        sock.bind(path)
+    except OSError as exc:
+        if exc.errno != errno.EADDRINUSE or not _remove_dead(path):
+            raise
+        sock.bind(path)
 
 
 def _remove_dead(path: str | bytes) -> bool:
