@@ -239,6 +239,19 @@ async def test_at_the_end_only_our_own_file_is_removed(nursery: trio.Nursery, tm
     nursery.cancel_scope.cancel()
 
 
+async def test_what_replaced_our_file_when_its_listener_was_closed_is_not_removed(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    with trio.socket.socket(trio.socket.AF_UNIX) as successor:
+        async with trio.open_nursery() as serving:
+            (listener,) = await serving.start(serve_unix, Echo, path)
+            listener.socket.close()  # nothing keeps the file's number any more
+            path.unlink()
+            await successor.bind(str(path))
+            os.utime(path, (1, 1))  # another time, as if some had passed
+            serving.cancel_scope.cancel()
+        assert path.exists()
+
+
 async def test_abstract_unix_socket(nursery: trio.Nursery) -> None:
     name = f"\0trio_chat test {os.getpid()}"
     await nursery.start(serve_unix, Echo, name)

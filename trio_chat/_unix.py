@@ -38,11 +38,11 @@ async def unix_listener(
             listen(sock, backlog)
             yield SocketListener(sock)
             return
-        ours: os.stat_result | None = None
+        ours: tuple[int, ...] | None = None
         try:
             async with _locked_directory(path):
                 _bind(sock, path)
-                ours = os.stat(path)
+                ours = _identity(path)
                 if mode is not None:
                     os.chmod(path, mode)
                 listen(sock, backlog)
@@ -51,7 +51,7 @@ async def unix_listener(
             if ours is not None:
                 with suppress(FileNotFoundError), trio.move_on_after(_PATIENCE, shield=True):  # else it is left there
                     async with _locked_directory(path):
-                        if os.path.samestat(os.stat(path), ours):
+                        if _identity(path) == ours:
                             os.unlink(path)
 
 
@@ -72,6 +72,12 @@ async def _locked_directory(path: str | bytes) -> AsyncGenerator[None, None]:
         yield
     finally:
         os.close(fd)
+
+
+def _identity(path: str | bytes) -> tuple[int, ...]:
+    """A number alone could have been given again: the file of a closed socket, once removed, does not keep its own."""
+    status = os.lstat(path)
+    return status.st_dev, status.st_ino, status.st_mtime_ns
 
 
 def _bind(sock: socket.socket, path: str | bytes) -> None:
