@@ -4,7 +4,6 @@ Try it with redis-cli -p 6380, redis.Redis(port=6380, protocol=2), or by hand: n
 """
 
 import argparse
-import fnmatch
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -31,6 +30,9 @@ INTEGER = re.compile(rb"0|-?[1-9][0-9]{0,18}")
 WORD = rb"""(?!\Z)([^\s"']*)(?:"((?:\\.|[^"\\])*+)"|'((?:\\'|[^'])*+)')?(?:\s+|\Z)"""
 EACH_WORD, WORDS = re.compile(WORD, re.DOTALL), re.compile(rb"(?:%b)*+" % WORD, re.DOTALL)
 ESCAPE = re.compile(rb"\\(?:x([0-9a-fA-F]{2})|(.))", re.DOTALL)
+# The parts of a pattern: an escaped character, a choice, or another; and those of a choice, where "a-c" is a range.
+GLOB = re.compile(rb"\\(.)|\[(\^?)((?:\\.|[^]]-.|[^]])*+)\]?|(.)", re.DOTALL)
+CHOICE = re.compile(rb"\\(.)|(.)-(.)|(.)", re.DOTALL)
 CONTROLS = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"b": b"\b", b"a": b"\a"}
 
 
@@ -57,6 +59,14 @@ def words(line: bytes) -> list[bytes]:
         raise ProtocolError(b"unbalanced quotes in request")
     parts = EACH_WORD.findall(line)
     return [plain + ESCAPE.sub(unescaped, quoted) + single.replace(rb"\'", b"'") for plain, quoted, single in parts]
+
+
+def as_regex(part: re.Match[bytes]) -> bytes:
+    escaped, negated, choice, other = part.groups()
+    if choice is None:
+        return {b"*": rb")(?>.*?", b"?": b"."}.get(other) or re.escape(escaped or other)
+    ranges = [rb"\x%02x-\x%02x" % (min(each), max(each)) for each in map(b"".join, CHOICE.findall(choice))]
+    return b"[%b%b]" % (negated, b"".join(ranges)) if ranges else b"." if negated else b"(?!)"
 
 
 def error(text: bytes) -> bytes:
@@ -123,12 +133,11 @@ class Store:
         return existed
 
     def keys(self, pattern: bytes) -> list[bytes]:
-        """Redis's patterns are fnmatch's, but for "[^…]", which negates, and the backslash, which escapes."""
+        """Those that a pattern matches. What follows a star is looked for once, and not again if the rest fails."""
         if len(pattern) > 1000:
             raise Refused(b"ERR the pattern is too long")
-        as_fnmatch = re.sub(rb"\\([*?[])|\\(.)|\[\^", lambda m: b"[%b]" % m[1] if m[1] else m[2] or b"[!", pattern)
-        matches = re.compile(fnmatch.translate(as_fnmatch.decode("latin-1"))).match
-        return [key for key in list(self.values) if matches(key.decode("latin-1")) and self.get(key) is not None]
+        matches = re.compile(rb"(?>%b\Z)" % GLOB.sub(as_regex, pattern), re.DOTALL).match
+        return [key for key in list(self.values) if matches(key) and self.get(key) is not None]
 
     def time_left(self, key: bytes, unit: int) -> int:
         if self.get(key) is None:

@@ -168,10 +168,10 @@ async def test_the_end(sent: bytes, redis_port: int, autojump_clock: trio.testin
 @pytest.mark.parametrize("seed", range(5))
 async def test_patterns(seed: int, redis_port: int, autojump_clock: trio.testing.MockClock) -> None:
     random = Random(seed)
-    keys = ["".join(random.choices("abc*?[]^-", k=random.randrange(5))) for _ in range(100)]
+    keys = ["".join(random.choices("abc*?[]^-\\!\n", k=random.randrange(1, 5))) for _ in range(200)]
     setting = b"".join(encoded([b"SET", key.encode(), b""]) for key in keys)
-    pieces = ["a", "b", "c", "*", "?", "[ab]", "[^ab]", "[a-c]", "[^b-c]", "\\*", "\\?", "\\[", "\\a", "]", "-", "^"]
-    patterns = ["".join(random.choices(pieces, k=random.randrange(6))).encode() for _ in range(50)]
+    pieces = ["a", "b", "c", "*", "?", "[a", "[^", "[b-", "[ab]", "[^b-c]", "[", "]", "-", "^", "\\", "!", "\n"]
+    patterns = ["".join(random.choices(pieces, k=random.randrange(7))).encode() for _ in range(100)]
     for pattern in patterns:
         ours, theirs = await answers(redis_port, setting + encoded([b"KEYS", pattern]) + encoded([b"QUIT"]))
         assert sorted(ours.split(b"\r\n")) == sorted(theirs.split(b"\r\n")), pattern

@@ -136,6 +136,46 @@ async def test_what_clients_ask_besides(asked: bytes, answer: bytes, autojump_cl
     assert await answers_to(asked + b"\n") == answer
 
 
+@pytest.mark.parametrize(
+    ("pattern", "keys"),
+    [
+        (b"[!a]", b"!a"),
+        (rb"[\!a]", b"!a"),
+        (b"[^!a]", b"\n*-[]^bz"),
+        (b"[[^a]", b"[^a"),
+        (rb"[a\]b]", b"]ab"),
+        (rb"[a\-z]", b"-az"),
+        (rb"[a\*b]", b"*ab"),
+        (b"[z-^]", b"^abz"),
+        (b"[[-]]", b"[]"),
+        (b"[-b]", b"-b"),
+        (b"[ab", b"ab"),
+        (b"[^ab", b"\n!*-[]^z"),
+        (b"[]", b""),
+        (b"[^]", b"\n!*-[]^abz"),
+        (rb"\*", b"*"),
+        (rb"\b", b"b"),
+        (b"\\", b""),
+        (b"?", b"\n!*-[]^abz"),
+        (b"??", b""),
+        (b"*" * 1000, b"\n!*-[]^abz"),
+    ],
+)
+def test_patterns(pattern: bytes, keys: bytes) -> None:
+    store = kv_server.Store()
+    for key in b"\n!*-[]^abz":
+        store.set(bytes([key]), b"")
+    assert b"".join(store.keys(pattern)) == keys
+
+
+def test_no_pattern_takes_for_ever() -> None:
+    store = kv_server.Store()
+    store.set(b"a" * 10_000, b"")
+    assert store.keys(b"*a" * 400 + b"*b") == []
+    assert store.keys(b"*[ab]?" * 160 + b"b") == []
+    assert store.keys(b"*a" * 400 + b"*") == [b"a" * 10_000]
+
+
 async def test_a_long_value_in_tiny_pieces_takes_no_more_than_it_is_long() -> None:
     _, server = trio.testing.memory_stream_pair()
     chat = client(server)
