@@ -317,8 +317,11 @@ class Client(AsyncChat):
         self.queue = None
         return OK
 
-    def exec(self) -> bytes:
+    def exec(self, *unwanted: bytes) -> bytes:
         queue = self.queue or []
+        if unwanted:
+            self.queue = None
+            raise Refused(b"EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command")
         self.discard(b"EXEC")
         if self.queue_failed:
             raise Refused(b"EXECABORT Transaction discarded because of previous errors.")
@@ -359,7 +362,7 @@ COMMANDS: dict[bytes, tuple[int, int, Callable[..., bytes]]] = {
     b"PTTL": (2, 2, lambda c, key: number(c.store.time_left(key, 1))),
     b"PERSIST": (2, 2, lambda c, key: number(c.store.get(key) is not None and c.store.deadlines.pop(key, 0) != 0)),
     b"KEYS": (2, 2, lambda c, like: c.many(c.store.keys(like))),
-    b"MULTI": (1, 1, Client.multi), b"EXEC": (1, 1, Client.exec), b"DISCARD": (1, 1, Client.discard),
+    b"MULTI": (1, 1, Client.multi), b"EXEC": (1, MANY, Client.exec), b"DISCARD": (1, 1, Client.discard),
 }
 # fmt: on
 

@@ -71,6 +71,8 @@ def some_command(random: Random) -> list[bytes]:
         arguments += [option(random) for _ in range(random.choice([0, 0, 1, 2, 2, 3, 4]))]
     elif random.random() < 0.1:
         arguments = arguments[:-1]
+    elif name in (b"EXEC", b"DISCARD") and random.random() < 0.1:
+        arguments = [word(random)]
     return [random.choice([name, name.lower(), name.title()]), *arguments]
 
 
