@@ -92,7 +92,7 @@ def now() -> int:
 def moment(command: bytes, amount: bytes, unit: bytes) -> int:
     """When that much time will have passed."""
     milliseconds = integer(amount) * UNITS[unit]
-    if abs(milliseconds) > 2**62 or (command == b"set" and milliseconds <= 0):
+    if not -(2**63) <= milliseconds <= 2**62 or (command == b"set" and milliseconds <= 0):
         raise Refused(b"ERR invalid expire time in '%b' command" % command)
     return now() + milliseconds
 
@@ -298,6 +298,8 @@ class Client(AsyncChat):
         return number(len(value))
 
     def add(self, key: bytes, amount: int) -> bytes:
+        if amount == 2**63:  # DECRBY's, for INCRBY reads no such number
+            raise Refused(b"ERR decrement would overflow")
         old = self.store.get(key)
         value = amount if old is None else integer(old) + amount
         if not -(2**63) <= value < 2**63:

@@ -37,7 +37,7 @@ def word(random: Random) -> bytes:
 
 
 def amount(random: Random) -> bytes:
-    return random.choice([*NUMBERS[:4], *NUMBERS[5:], *NO_NUMBERS])
+    return random.choice([*NUMBERS, *NO_NUMBERS])
 
 
 def option(random: Random) -> bytes:
@@ -45,7 +45,9 @@ def option(random: Random) -> bytes:
 
 
 def seconds(random: Random) -> bytes:
-    return random.choice([b"100", b"1000", b"0", b"-1", b"-100", b"9223372036854775807", *NO_NUMBERS])
+    return random.choice(
+        [b"100", b"1000", b"-100", b"-4611686018427387905", b"-9223372036854775", *NUMBERS, *NO_NUMBERS]
+    )
 
 
 def database(random: Random) -> bytes:

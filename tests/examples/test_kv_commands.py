@@ -129,7 +129,13 @@ async def test_quotes(typed: bytes, value: bytes, autojump_clock: trio.testing.M
         (b"INFO server", b"$33\r\nredis_version:7.0.0\r\ndb0:keys=0\r\n\r\n"),
         (b"APPEND a " + b"x" * 1001, b"-ERR string exceeds maximum allowed size (proto-max-bulk-len)\r\n"),
         (b"KEYS " + b"x" * 1001, b"-ERR the pattern is too long\r\n"),
-        (b"DECRBY a -9223372036854775808", b"-ERR increment or decrement would overflow\r\n"),
+        (b"DECRBY a -9223372036854775808", b"-ERR decrement would overflow\r\n"),
+        (b"INCRBY a -9223372036854775808", b":-9223372036854775808\r\n"),
+        (b"DECRBY a -1\nINCRBY a 9223372036854775807", b":1\r\n-ERR increment or decrement would overflow\r\n"),
+        (b"SET a 1\nPEXPIRE a -9223372036854775808\nEXISTS a", b"+OK\r\n:1\r\n:0\r\n"),
+        (b"SET a 1\nEXPIRE a -9223372036854775\nEXISTS a", b"+OK\r\n:1\r\n:0\r\n"),
+        (b"EXPIRE a -9223372036854776", b"-ERR invalid expire time in 'expire' command\r\n"),
+        (b"PEXPIRE a 9223372036854775807", b"-ERR invalid expire time in 'pexpire' command\r\n"),
     ],
 )
 async def test_what_clients_ask_besides(asked: bytes, answer: bytes, autojump_clock: trio.testing.MockClock) -> None:
