@@ -121,7 +121,9 @@ class Store:
         self.deadlines.pop(key, None)
         return self.values.pop(key, None)
 
-    def clear(self) -> bytes:
+    def clear(self, *how: bytes) -> bytes:
+        if [*map(bytes.upper, how)] not in ([], [b"SYNC"], [b"ASYNC"]):
+            raise Refused(SYNTAX)
         self.values.clear()
         self.deadlines.clear()
         return OK
@@ -346,7 +348,7 @@ COMMANDS: dict[bytes, tuple[int, int, Callable[..., bytes]]] = {
     b"CONFIG": (3, 3, lambda c, get, name: c.many([name, SETTINGS[name]] if name in SETTINGS else [])),
     b"INFO": (1, MANY, lambda c, *_: bulk(b"redis_version:7.0.0\r\ndb0:keys=%d\r\n" % len(c.store.values))),
     b"DBSIZE": (1, 1, lambda c: number(len(c.store.values))), b"QUIT": (1, MANY, lambda c, *_: c.finish(OK)),
-    b"FLUSHALL": (1, 1, lambda c: c.store.clear()), b"FLUSHDB": (1, 1, lambda c: c.store.clear()),
+    b"FLUSHALL": (1, MANY, lambda c, *a: c.store.clear(*a)), b"FLUSHDB": (1, MANY, lambda c, *a: c.store.clear(*a)),
     b"GET": (2, 2, lambda c, key: bulk(c.store.get(key))), b"SET": (3, MANY, Client.set),
     b"SETNX": (3, 3, lambda c, key, value: number(c.set(key, value, b"NX") is OK)),
     b"GETSET": (3, 3, lambda c, key, value: c.set(key, value, b"GET")),

@@ -50,6 +50,10 @@ def seconds(random: Random) -> bytes:
     )
 
 
+def how(random: Random) -> bytes:
+    return random.choice([b"SYNC", b"async", b"x"])
+
+
 def database(random: Random) -> bytes:
     return random.choice([b"0", b"99", b"-1", *NO_NUMBERS])
 
@@ -60,7 +64,7 @@ ARGUMENTS: dict[bytes, list[Callable[[Random], bytes]]] = {
     b"MGET": [key, key, key], b"MSET": [key, word, key, word], b"DEL": [key, key], b"EXISTS": [key, key, key],
     b"TYPE": [key], b"APPEND": [key, word], b"STRLEN": [key], b"INCR": [key], b"DECR": [key], b"INCRBY": [key, amount],
     b"DECRBY": [key, amount], b"EXPIRE": [key, seconds], b"PEXPIRE": [key, seconds], b"TTL": [key], b"PERSIST": [key],
-    b"DBSIZE": [], b"FLUSHALL": [], b"FLUSHDB": [], b"PING": [word], b"ECHO": [word], b"MULTI": [], b"EXEC": [],
+    b"DBSIZE": [], b"FLUSHALL": [how], b"FLUSHDB": [how], b"PING": [word], b"ECHO": [word], b"MULTI": [], b"EXEC": [],
     b"DISCARD": [], b"SELECT": [database], b"NONE": [seconds, seconds],
 }  # fmt: skip
 OFTEN = [b"SET", b"GET", b"INCR", b"TTL", b"MULTI", b"EXEC"]
