@@ -26,8 +26,8 @@ SYNTAX, NO_PROTOCOL = b"ERR syntax error", b"NOPROTO unsupported protocol versio
 UNKNOWN = b"ERR unknown command '%b', with args beginning with: %b"
 
 INTEGER = re.compile(rb"0|-?[1-9][0-9]{0,18}")
-# A word that somebody types: plain, quoted, or plain with a quoted end.
-WORD = rb"""(?!\Z)([^\s"']*)(?:"((?:\\.|[^"\\])*+)"|'((?:\\'|[^'])*+)')?(?:\s+|\Z)"""
+# A word that somebody types: plain, quoted, or plain with a quoted end. Vertical tabs and form feeds may be in it.
+WORD = rb"""(?!\Z)([^ \t\r\n"']*+)(?:"((?:\\.|[^"\\])*+)"|'((?:\\'|[^'])*+)')?(?:\s+|\Z)"""
 EACH_WORD, WORDS = re.compile(WORD, re.DOTALL), re.compile(rb"(?:%b)*+" % WORD, re.DOTALL)
 ESCAPE = re.compile(rb"\\(?:x([0-9a-fA-F]{2})|(.))", re.DOTALL)
 # The parts of a pattern: an escaped character, a choice, or another; and those of a choice, where "a-c" is a range.
@@ -55,7 +55,7 @@ def words(line: bytes) -> list[bytes]:
     def unescaped(escape: re.Match[bytes]) -> bytes:
         return bytes.fromhex(escape[1].decode()) if escape[1] else CONTROLS.get(escape[2], escape[2])
 
-    if not WORDS.fullmatch(line := line.strip()):
+    if not WORDS.fullmatch(line := line.lstrip()):
         raise ProtocolError(b"unbalanced quotes in request")
     parts = EACH_WORD.findall(line)
     return [plain + ESCAPE.sub(unescaped, quoted) + single.replace(rb"\'", b"'") for plain, quoted, single in parts]

@@ -150,7 +150,7 @@ async def test_a_sequence_of_commands(seed: int, redis_port: int, autojump_clock
 @pytest.mark.parametrize("seed", range(5))
 async def test_commands_as_one_types_them(seed: int, redis_port: int, autojump_clock: trio.testing.MockClock) -> None:
     random = Random(seed)
-    pieces = ["a", "b", " ", "\t", '"', '"', "'", "'", "\\", "\\x4", "\\x41", "\\n", '\\"', "\\'", "\r"]
+    pieces = ["a", "b", " ", "\t", '"', '"', "'", "'", "\\", "\\x4", "\\x41", "\\n", '\\"', "\\'", "\r", "\v", "\f"]
     for _ in range(100):
         line = "ECHO " + "".join(random.choices(pieces, k=random.randrange(1, 12)))
         ours, theirs = await answers(redis_port, f"{line}\r\nQUIT\n".encode())

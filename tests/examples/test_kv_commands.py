@@ -107,6 +107,8 @@ async def test_the_longest_line_the_longest_value_and_the_most_arguments(
         (rb'"\x41\n\r\t\b\a\"\\\q\x4"', b'A\n\r\t\b\a"\\qx4'),
         (rb"'\'\n'", rb"'\n"),
         (rb"a\n", rb"a\n"),
+        (b"a\vb\f", b"a\vb\f"),
+        (b'\v\fa\v"b"\v', b"a\vb"),
     ],
 )
 async def test_quotes(typed: bytes, value: bytes, autojump_clock: trio.testing.MockClock) -> None:
