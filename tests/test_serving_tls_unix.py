@@ -6,6 +6,7 @@ import errno
 import fcntl
 import logging
 import os
+import socket
 import ssl
 import stat
 from collections.abc import Callable, Iterator
@@ -175,18 +176,42 @@ async def test_processes_replace_a_dead_server_one_after_the_other(
 
     async def replace_it() -> None:
         with another_process_has_locked(tmp_path):
-            await trio.sleep(1)
+            await trio.sleep(0.4)
             os.unlink(path)
-            await other.bind(path)  # it does not listen yet, and is not dead
-            await trio.sleep(1)
+            other.bind(path)  # it does not listen yet, and is not dead
+            await trio.sleep(0.4)
             other.listen()
 
-    with trio.socket.socket(trio.socket.AF_UNIX) as other:
+    with socket.socket(socket.AF_UNIX) as other:
         nursery.start_soon(replace_it)
         await trio.testing.wait_all_tasks_blocked()
-        with pytest.raises(OSError, match="in use"), trio.fail_after(3):
+        with pytest.raises(OSError, match="in use"):
             await serve_unix(Echo, path)
+        assert trio.current_time() < 1
         assert os.path.exists(path)
+
+
+async def test_a_lock_that_is_held_for_ever_holds_nobody_up(
+    nursery: trio.Nursery, tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    with another_process_has_locked(tmp_path):
+        (listener,) = await nursery.start(serve_unix, Echo, tmp_path / "socket")
+    assert trio.current_time() == 1
+    await listener.aclose()
+
+
+async def test_where_no_lock_can_be_had_it_is_done_without(
+    nursery: trio.Nursery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(fd: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    path = tmp_path / "socket"
+    await nursery.start(serve_unix, Echo, path)
+    with pytest.raises(OSError, match="in use"):
+        await serve_unix(Echo, path)
+    nursery.cancel_scope.cancel()
 
 
 async def test_a_relative_path(nursery: trio.Nursery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,17 +222,26 @@ async def test_a_relative_path(nursery: trio.Nursery, tmp_path: Path, monkeypatc
     nursery.cancel_scope.cancel()
 
 
-@pytest.mark.parametrize(("seconds", "removed"), [(0.5, True), (2, False)])
+@pytest.mark.parametrize(("locked_for", "takes"), [(0.5, 0.5), (2, 1)])
 async def test_the_end_waits_for_another_process_but_not_for_long(
-    tmp_path: Path, seconds: float, removed: bool, autojump_clock: trio.testing.MockClock
+    tmp_path: Path, locked_for: float, takes: float, autojump_clock: trio.testing.MockClock
 ) -> None:
     path = tmp_path / "socket"
+    ended: list[float] = []
+
+    async def serve(task_status: trio.TaskStatus[object]) -> None:
+        try:
+            await serve_unix(Echo, path, task_status=task_status)
+        finally:
+            ended.append(trio.current_time())
+
     async with trio.open_nursery() as nursery:
-        await nursery.start(serve_unix, Echo, path)
+        await nursery.start(serve)
         nursery.cancel_scope.cancel()
         with another_process_has_locked(tmp_path), trio.CancelScope(shield=True):
-            await trio.sleep(seconds)
-    assert path.exists() != removed
+            await trio.sleep(locked_for)
+    assert ended == [pytest.approx(takes, abs=0.02)]
+    assert not path.exists()
 
 
 async def test_the_socket_of_a_living_server_is_left_alone(nursery: trio.Nursery, tmp_path: Path) -> None:

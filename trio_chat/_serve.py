@@ -81,8 +81,8 @@ async def serve_unix(
 ) -> None:
     """Serve on the Unix socket `path`, with the file permissions `mode`.
 
-    The file of a server that is dead is replaced, and ours is removed at the end. While that is done its directory,
-    which has to be readable, is locked (flock), so that several processes may start at once. See `ServeOptions`.
+    The file of a server that is dead is replaced, and ours is removed at the end. While that is done its directory is
+    locked (flock), if it can be, so that several processes may start at once. See `ServeOptions`.
 
     Raises:
         OSError: EADDRINUSE if somebody listens there, or if the file is no socket.

@@ -8,7 +8,7 @@ import socket
 import stat
 import sys
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 
 import trio
 
@@ -19,7 +19,7 @@ if sys.platform != "win32":
     import fcntl
 
 _RETRY_SECONDS = 0.01
-_PATIENCE = 1.0  # seconds, at the end; a file that is left behind is in nobody's way either
+_PATIENCE = 1.0  # seconds
 
 
 @asynccontextmanager
@@ -49,8 +49,8 @@ async def unix_listener(
             yield SocketListener(sock)
         finally:
             if ours is not None:
-                with suppress(FileNotFoundError), trio.move_on_after(_PATIENCE, shield=True):  # else it is left there
-                    async with _locked_directory(path):
+                async with _locked_directory(path):
+                    with suppress(FileNotFoundError):
                         if _identity(path) == ours:
                             os.unlink(path)
 
@@ -59,19 +59,20 @@ async def unix_listener(
 async def _locked_directory(path: str | bytes) -> AsyncGenerator[None, None]:
     """One process at a time replaces or removes socket files, so that what it has found out about one stays true.
 
-    A lock on the directory itself leaves no file behind. It is polled for, because anyone may hold it for long.
+    A lock on the directory itself leaves no file behind. It is done without where we must not read the directory, or
+    cannot lock it, and if somebody holds the lock for long, as anyone may who can read it.
     """
-    fd = os.open(os.path.dirname(path) or os.curdir, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        while True:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                await trio.sleep(_RETRY_SECONDS)
+    with ExitStack() as opened:
+        with suppress(OSError), trio.move_on_after(_PATIENCE, shield=True):
+            fd = os.open(os.path.dirname(path) or os.curdir, os.O_RDONLY | os.O_DIRECTORY)
+            opened.callback(os.close, fd)
+            while True:
+                try:
+                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    await trio.sleep(_RETRY_SECONDS)
         yield
-    finally:
-        os.close(fd)
 
 
 def _identity(path: str | bytes) -> tuple[int, ...]:
