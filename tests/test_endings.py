@@ -150,6 +150,22 @@ async def test_but_what_else_has_failed_there_is(nursery: bool, others: str, err
     assert isinstance(failure, error)
 
 
+async def test_a_group_is_handled_as_itself() -> None:
+    class Failing(RecordingChat):
+        def found_terminator(self) -> None:
+            raise Bangs("of the handler's own", [Bang(), Bang()])
+
+        def handle_error(self, exc: Exception) -> None:
+            self.calls.append(("error", type(exc)))
+
+    chat, _ = await converse(Failing, [b"x\n"])
+    assert ("error", Bangs) in chat.calls
+
+
+class Bangs(ExceptionGroup[Bang]):
+    pass
+
+
 async def test_exceptions_of_several_tasks_leave_in_a_group() -> None:
     class Failing(RecordingChat):
         def handle_connect(self) -> None:

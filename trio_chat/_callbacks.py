@@ -144,10 +144,11 @@ class Callbacks:
 
     async def error(self, exc: Exception) -> None:
         if isinstance(exc, ExceptionGroup):  # of a nursery of the handler's own
-            _, failed = exc.split(lambda one: _has_told_the_end(one, self._conversation))
+            told, failed = exc.split(lambda one: _has_told_the_end(one, self._conversation))
             if failed is None:
                 return
-            exc = failed
+            if told is not None:  # else it stays what it is, and is no copy
+                exc = failed
         elif _has_told_the_end(exc, self._conversation):
             return
         if (waiting := self.begin(self._handler.handle_error(exc))) is not None:
