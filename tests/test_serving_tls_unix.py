@@ -9,8 +9,9 @@ import os
 import socket
 import ssl
 import stat
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -165,39 +166,78 @@ def another_process_has_locked(directory: Path) -> Iterator[None]:
 
 @pytest.mark.parametrize("kind", [str, os.fsencode])
 async def test_processes_replace_a_dead_server_one_after_the_other(
-    nursery: trio.Nursery,
-    tmp_path: Path,
-    kind: Callable[[Path], str | bytes],
-    autojump_clock: trio.testing.MockClock,
+    tmp_path: Path, kind: Callable[[Path], str | bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = kind(tmp_path / "socket")
-    with trio.socket.socket(trio.socket.AF_UNIX) as dead:
-        await dead.bind(path)
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(path)
 
-    async def replace_it() -> None:
+    def replace_it() -> Iterator[None]:
         with another_process_has_locked(tmp_path):
-            await trio.sleep(0.4)
+            yield
             os.unlink(path)
             other.bind(path)  # it does not listen yet, and is not dead
-            await trio.sleep(0.4)
+            yield
             other.listen()
+        yield
 
     with socket.socket(socket.AF_UNIX) as other:
-        nursery.start_soon(replace_it)
-        await trio.testing.wait_all_tasks_blocked()
+        steps = replace_it()
+        next(steps)
+        monkeypatch.setattr(time, "sleep", lambda seconds: next(steps))
         with pytest.raises(OSError, match="in use"):
             await serve_unix(Echo, path)
-        assert trio.current_time() < 1
         assert os.path.exists(path)
+        assert next(steps, "through") == "through"
 
 
 async def test_a_lock_that_is_held_for_ever_holds_nobody_up(
-    nursery: trio.Nursery, tmp_path: Path, autojump_clock: trio.testing.MockClock
+    nursery: trio.Nursery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    path = tmp_path / "socket"
     with another_process_has_locked(tmp_path):
-        (listener,) = await nursery.start(serve_unix, Echo, tmp_path / "socket")
-    assert trio.current_time() == 1
-    await listener.aclose()
+        async with trio.open_nursery() as serving:
+            await serving.start(serve_unix, Echo, path)
+            assert sum(slept) == pytest.approx(0.1)
+            serving.cancel_scope.cancel()
+        assert sum(slept) == pytest.approx(0.2)
+    assert not path.exists()
+    nursery.cancel_scope.cancel()
+
+
+async def test_nobody_connects_before_the_file_has_its_mode(
+    nursery: trio.Nursery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "socket"
+    modes: list[int] = []
+
+    def listen(sock: socket.socket, backlog: int | None) -> None:
+        modes.append(stat.S_IMODE(path.stat().st_mode))
+        sock.listen()
+
+    monkeypatch.setattr("trio_chat._unix.listen", listen)
+    await nursery.start(partial(serve_unix, Echo, path, mode=0o600))
+    assert modes == [0o600]
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_living_server_whose_backlog_is_full_is_not_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    with ExitStack() as opened:
+        busy = opened.enter_context(socket.socket(socket.AF_UNIX))
+        busy.bind(str(path))
+        busy.listen(0)
+        errors = {0}
+        while errors == {0}:
+            client = opened.enter_context(socket.socket(socket.AF_UNIX))
+            client.setblocking(False)
+            errors = {client.connect_ex(str(path))}
+        assert errors == {errno.EAGAIN}
+        with pytest.raises(OSError, match="in use"):
+            await serve_unix(Echo, path)
+        assert path.exists()
 
 
 async def test_where_no_lock_can_be_had_it_is_done_without(
@@ -220,28 +260,6 @@ async def test_a_relative_path(nursery: trio.Nursery, tmp_path: Path, monkeypatc
     async with await trio.open_unix_socket(tmp_path / "socket") as client:
         await ask(client, b"hello")
     nursery.cancel_scope.cancel()
-
-
-@pytest.mark.parametrize(("locked_for", "takes"), [(0.5, 0.5), (2, 1)])
-async def test_the_end_waits_for_another_process_but_not_for_long(
-    tmp_path: Path, locked_for: float, takes: float, autojump_clock: trio.testing.MockClock
-) -> None:
-    path = tmp_path / "socket"
-    ended: list[float] = []
-
-    async def serve(task_status: trio.TaskStatus[object]) -> None:
-        try:
-            await serve_unix(Echo, path, task_status=task_status)
-        finally:
-            ended.append(trio.current_time())
-
-    async with trio.open_nursery() as nursery:
-        await nursery.start(serve)
-        nursery.cancel_scope.cancel()
-        with another_process_has_locked(tmp_path), trio.CancelScope(shield=True):
-            await trio.sleep(locked_for)
-    assert ended == [pytest.approx(takes, abs=0.02)]
-    assert not path.exists()
 
 
 async def test_the_socket_of_a_living_server_is_left_alone(nursery: trio.Nursery, tmp_path: Path) -> None:

@@ -7,10 +7,9 @@ import os
 import socket
 import stat
 import sys
-from collections.abc import AsyncGenerator
-from contextlib import ExitStack, asynccontextmanager, suppress
-
-import trio
+import time
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 
 from ._listening import listen
 from ._transport import SocketListener
@@ -18,8 +17,8 @@ from ._transport import SocketListener
 if sys.platform != "win32":
     import fcntl
 
-_RETRY_SECONDS = 0.01
-_PATIENCE = 1.0  # seconds
+_TRIES = 50
+_RETRY_SECONDS = 0.002
 
 
 @asynccontextmanager
@@ -40,7 +39,7 @@ async def unix_listener(
             return
         ours: tuple[int, ...] | None = None
         try:
-            async with _locked_directory(path):
+            with _locked_directory(path):
                 _bind(sock, path)
                 ours = _identity(path)
                 if mode is not None:
@@ -49,29 +48,29 @@ async def unix_listener(
             yield SocketListener(sock)
         finally:
             if ours is not None:
-                async with _locked_directory(path):
-                    with suppress(FileNotFoundError):
-                        if _identity(path) == ours:
-                            os.unlink(path)
+                with _locked_directory(path), suppress(FileNotFoundError):
+                    if _identity(path) == ours:
+                        os.unlink(path)
 
 
-@asynccontextmanager
-async def _locked_directory(path: str | bytes) -> AsyncGenerator[None, None]:
+@contextmanager
+def _locked_directory(path: str | bytes) -> Iterator[None]:
     """One process at a time replaces or removes socket files, so that what it has found out about one stays true.
 
-    A lock on the directory itself leaves no file behind. It is done without where we must not read the directory, or
-    cannot lock it, and if somebody holds the lock for long, as anyone may who can read it.
+    A lock on the directory itself leaves no file behind. Who does the same as we do holds it for a moment, without a
+    checkpoint. It is done without where we must not read the directory, or cannot lock it, and if somebody holds the
+    lock for longer, as anyone may who can read it.
     """
     with ExitStack() as opened:
-        with suppress(OSError), trio.move_on_after(_PATIENCE, shield=True):
+        with suppress(OSError):
             fd = os.open(os.path.dirname(path) or os.curdir, os.O_RDONLY | os.O_DIRECTORY)
             opened.callback(os.close, fd)
-            while True:
+            for _ in range(_TRIES):
                 try:
                     fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     break
                 except BlockingIOError:
-                    await trio.sleep(_RETRY_SECONDS)
+                    time.sleep(_RETRY_SECONDS)
         yield
 
 
