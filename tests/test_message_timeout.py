@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from itertools import chain, repeat
 
 import pytest
@@ -79,17 +79,21 @@ async def test_it_does_not_start_again_for_a_chunk_that_ends_nothing(autojump_cl
     assert chat.frames == [b"frame"]
 
 
-class EndlessStream(trio.abc.ReceiveStream):
-    """Each receive brings something, and takes a tenth of a second."""
+class TimedStream(trio.abc.ReceiveStream):
+    """Brings pieces, each after so many seconds, and as if in the turn in which a timeout passes by then."""
 
-    def __init__(self, clock: trio.testing.MockClock, pieces: Iterator[bytes]) -> None:
+    def __init__(self, clock: trio.testing.MockClock, pieces: Iterable[tuple[float, bytes]]) -> None:
         self._clock = clock
-        self._pieces = pieces
+        self._pieces = iter(pieces)
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        self._clock.jump(0.1)
-        await trio.lowlevel.cancel_shielded_checkpoint()  # it comes in the turn in which the timeout passes
-        return next(self._pieces)
+        seconds, piece = next(self._pieces, (0, None))
+        if piece is None:
+            await trio.sleep_forever()
+        self._clock.jump(seconds)
+        for _ in range(5):  # until it has passed: it would interrupt the wait, but something is there
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        return piece
 
     async def aclose(self) -> None:
         pass
@@ -97,7 +101,6 @@ class EndlessStream(trio.abc.ReceiveStream):
 
 class TooLong(RecordingChat):
     message_timeout = 1
-    idle_timeout = 0.05
     max_frame_bytes = 3
     on_oversize = "skip"
 
@@ -109,10 +112,49 @@ async def test_a_peer_that_never_stops_sending_does_not_put_it_off(
     mock_clock: trio.testing.MockClock, piece: bytes, times_out: bool
 ) -> None:
     _, sending = trio.testing.memory_stream_pair()
-    chat = TooLong(trio.StapledStream(sending, EndlessStream(mock_clock, chain([b"x"], repeat(piece, 99), [b""]))))
-    with trio.CancelScope() as scope:
-        await chat.run()
-    assert not scope.cancelled_caught
+    pieces = ((0.1, each) for each in chain([b"x"], repeat(piece, 99), [b""]))
+    chat = TooLong(trio.StapledStream(sending, TimedStream(mock_clock, pieces)))
+    await chat.run()
     assert chat.calls.count(("timeout", "message")) == times_out
-    assert ("timeout", "idle") not in chat.calls
     assert trio.current_time() < 1.5 if times_out else trio.current_time() >= 10
+
+
+@pytest.mark.parametrize(
+    ("pieces", "times_out"),
+    [
+        pytest.param([(0, b"x"), (1.5, b"y\n")], False, id="the end"),
+        pytest.param([(0, b"x"), (1.5, b"y\nz"), (0.5, b"\n")], False, id="the end, and a beginning"),
+        pytest.param([(0, b"x"), (1.5, b"y\nz"), (1.5, b"\n")], False, id="both again"),
+        pytest.param([(0, b"x"), (1.5, b"y"), (0.1, b"\n")], True, id="more of it"),
+    ],
+)
+async def test_what_comes_in_the_turn_in_which_it_passes_may_end_the_frame(
+    mock_clock: trio.testing.MockClock, pieces: list[tuple[float, bytes]], times_out: bool
+) -> None:
+    _, sending = trio.testing.memory_stream_pair()
+    chat = TooLong(trio.StapledStream(sending, TimedStream(mock_clock, [*pieces, (0, b"")])))
+    await chat.run()
+    assert chat.calls.count(("timeout", "message")) == times_out
+    if not times_out:
+        assert chat.frames == [b"xy", b"z"][: len(chat.frames)]
+
+
+async def test_what_has_passed_for_the_frame_before_is_not_told_to_who_waits_for_more(
+    mock_clock: trio.testing.MockClock,
+) -> None:
+    class Asking(TooLong):
+        async def found_terminator(self) -> None:
+            super().found_terminator()
+            self.nursery.start_soon(self.interrupt)
+            await self.receive_more()
+
+        async def interrupt(self) -> None:
+            await trio.testing.wait_all_tasks_blocked()
+            self.set_terminator(5)
+            await trio.testing.wait_all_tasks_blocked()
+            self.close_when_done()
+
+    _, sending = trio.testing.memory_stream_pair()
+    chat = Asking(trio.StapledStream(sending, TimedStream(mock_clock, [(0, b"x"), (1.5, b"y\n")])))
+    await chat.run()
+    assert chat.names == ["connect", "data", "data", "found", "close"]
