@@ -101,7 +101,9 @@ async def test_a_factory_that_raises_is_logged(nursery: trio.Nursery, caplog: py
     [
         (None, {}, TypeError("takes the stream and gives an AsyncChat; got None")),
         (Line, {"max_connections": 0}, ValueError("max_connections must be at least 1, or None for no limit; got 0")),
-        (Line, {"max_connections": "3"}, TypeError("max_connections is a number, or None for no limit; got '3'")),
+        (Line, {"max_connections": "3"}, TypeError("max_connections is a whole number, or None for no limit; got '3'")),
+        (Line, {"max_connections": True}, TypeError("max_connections is a whole number, or None for no limit")),
+        (Line, {"max_connections": math.inf}, TypeError("max_connections is a whole number, or None for no limit")),
         (Line, {"max_connections_per_peer": 0}, ValueError("max_connections_per_peer must be at least 1")),
         (Line, {"stop": True}, TypeError("stop is a trio.Event; got True")),
         (Line, {"shutdown_grace": None}, TypeError("shutdown_grace is a number of seconds, math.inf for no limit")),
@@ -299,6 +301,26 @@ async def test_a_handler_that_fails_when_it_is_told_to_stop_ends_alone(
         assert [await receive_all(client) for client in clients] == [b"goodbye\nslow\n", b"last\n"] * 2
     failures = [record.exc_info[1] for record in caplog.records if record.exc_info]
     assert [isinstance(failure, trio.ClosedResourceError) for failure in failures] == [True, True]
+
+
+async def test_a_handler_that_fails_to_stop_is_stopped(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Failing(Line):
+        def close_when_idle(self) -> None:
+            raise Boom
+
+    listener, stop = MemoryListener(), trio.Event()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(partial(serve_listeners, Failing, [listener], stop=stop))
+        client = await listener.connect()
+        await client.send_all(b"slow\n")
+        await trio.testing.wait_all_tasks_blocked()
+        stop.set()
+        assert await receive_all(client) == b"slow\n"
+        await client.aclose()
+    assert trio.current_time() == 5
+    assert records(caplog) == [("trio_chat.server", logging.ERROR)]
 
 
 async def test_the_deadline_holds_against_a_handler_that_hangs(

@@ -24,7 +24,7 @@ class Admission:
     def __init__(self, max_total: int | None, max_per_peer: int | None) -> None:
         for name, limit in (("max_connections", max_total), ("max_connections_per_peer", max_per_peer)):
             if not (limit is None or type(limit) is int):
-                raise TypeError(f"{name} is a number, or None for no limit; got {limit!r}")
+                raise TypeError(f"{name} is a whole number, or None for no limit; got {limit!r}")
             if limit is not None and limit < 1:
                 raise ValueError(f"{name} must be at least 1, or None for no limit; got {limit}")
         self._max_total = max_total

@@ -116,12 +116,12 @@ class Server:
         self._stopping = True
         for handshake in self._handshakes:
             handshake.cancel()
-        for chat in list(self._chats):
+        for chat in self._chats:
             try:
                 chat.close_when_idle()
             except Exception as exc:  # of a handler's own
                 _log_failure(chat, chat.stream, exc)
-                chat._connection.close_when_done()
+                chat._connection.close_when_idle()
 
     async def _accept_from(self, listener: trio.abc.Listener[trio.abc.Stream], connections: trio.Nursery) -> None:
         """Accept until the listener is closed, which anyone may do to stop the server."""
