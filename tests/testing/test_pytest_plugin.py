@@ -183,6 +183,7 @@ def test_transcripts_of_other_programs_are_left_alone(echo: pytest.Pytester) -> 
     write(echo, "meeting.transcript", "John Smith: Hello there.\n")
     write(echo, "call.transcript", "Alice: hello\nhandler: please hold\nBob: hi\n")
     write(echo, "interview.transcript", "Title: at the zoo\nC: Who are you?\nhandler: Jim\nS: And you?\n")
+    write(echo, "friends.transcript", "Monica: There is nothing to tell!\nChandler: Hey.\nJoey: Come on.\n")
     write(echo, "played_by_a_test.transcript", "newline: LF\n\nC: hello\n")
     (echo.path / "binary.transcript").write_bytes(b"\xff\xfe\x00handler: x")
     write(echo, "good.transcript", "\ufeff" + TRANSCRIPT.format(answer="hello"))
@@ -205,6 +206,9 @@ def test_a_transcript_that_is_not_in_utf_8_does_not_pass_for_somebody_elses(echo
         ("handlr: echo.py:Echo", "line 1: no such header: handlr"),
         ("handle:echo.py:Echo", "line 1: no such header: handle"),
         ("Handler: echo.py:Echo", "line 1: a line begins with C: or S:*"),
+        ("handler : echo.py:Echo", "line 1: a line begins with C: or S:*"),
+        ("handler=echo.py:Echo", "line 1: a line begins with C: or S:*"),
+        ("C: hello\nhandler: echo.py:Echo", "line 2: a line begins with C: or S:*"),
     ],
 )
 def test_a_handler_that_is_nearly_named_does_not_pass_for_no_transcript(

@@ -38,7 +38,8 @@ from ._tasks import background_tasks
 from ._tracebacks import told
 from ._transcript import Transcript, TranscriptError, parse_playable
 
-_HEADER = re.compile(rb"^(?:\xef\xbb\xbf)?[ \t]*([A-Za-z]+):(.*)$", re.MULTILINE)  # perhaps behind a byte order mark
+_HEADER = re.compile(rb"^(?:\xef\xbb\xbf)?[ \t]*([A-Za-z]+)[ \t]*[:=][ \t]*(.*)", re.MULTILINE)  # or nearly one
+_FACTORY = re.compile(rb"\S+:\w+\s*")
 _TURN = re.compile(rb"^\s*[CS]:(\s|$)", re.MULTILINE)
 _peers: pytest.StashKey[list[Peer]] = pytest.StashKey()
 
@@ -55,14 +56,17 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
 
 
 def _names_a_handler(text: bytes) -> bool:
-    """Whether there is a header `handler` before the dialogue, or what can only be meant for one.
+    """Whether there is a header `handler` before the dialogue, or somewhere what can only be meant for one.
 
-    A test that is not collected because of a typing error would pass for ever. Somebody may be named "handler", and
-    speak: in a dialogue of others, and seldom a single word.
+    A test that is not collected because of a typing error would pass for ever. But somebody in a dialogue of others may
+    be named "handler", or nearly so: what they say is seldom the name of a handler.
     """
     turn = _TURN.search(text)
-    for name, value in _HEADER.findall(text, 0, turn.start() if turn else len(text)):
-        if get_close_matches(name.decode().lower(), ["handler"], cutoff=0.8) and (turn or len(value.split()) == 1):
+    for header in _HEADER.finditer(text):
+        name, value = header[1].decode(), header[2]
+        if _FACTORY.fullmatch(value) and get_close_matches(name.lower(), ["handler"], cutoff=0.8):
+            return True
+        if name == "handler" and turn is not None and header.start() < turn.start():
             return True
     return False
 
