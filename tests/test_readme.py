@@ -40,7 +40,9 @@ async def test_the_protocol_adds_numbers(code: dict[str, Any]) -> None:
     await check_handler(code["Adder"], b"1\n5\n2\n37\n\n")
 
 
-@pytest.mark.parametrize("said", [b"10\n", b"one\n", b"2\nab\n", b"3\n12\n3", b"9" * 5000 + b"\n"])
+@pytest.mark.parametrize(
+    "said", [b"10\n", b"one\n", b"2\nab\n", b"3\n12\n3", b"3\n1234\n", b"0\n", b"9" * 5000 + b"\n"]
+)
 async def test_the_protocol_wants_digits(code: dict[str, Any], said: bytes) -> None:
     async with open_chat(code["Adder"]) as peer:
         await peer.send(said)
