@@ -162,7 +162,7 @@ class SMTPServer(AsyncChat):
             self.reply(500, "that line is too long")
         else:
             self.reply(500, "a line of it is too long")
-            self.leave("takes no more of that mail")  # the line may have no end; if it has, the client listens then
+            self.leave("takes no more of that mail")  # the line may have no end; who ends the mail soon listens then
 
     def handle_timeout(self, kind: TimeoutKind) -> None:
         self.leave("has waited for too long")

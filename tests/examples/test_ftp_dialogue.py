@@ -205,6 +205,45 @@ async def test_a_client_that_has_ended_its_side_and_waits_for_its_answers(
     assert (tmp_path / "file").read_bytes() == b"partpartpart"
 
 
+async def test_a_client_that_has_gone_in_the_middle_of_an_upload(
+    tmp_path: Path, mock_clock: trio.testing.MockClock
+) -> None:
+    async with transferring(tmp_path, "STOR file") as (chat, client):
+        await client.send_all(b"QUIT\r\n")
+        await client.send_eof()
+        await trio.testing.wait_all_tasks_blocked()
+        await chat.data.send_all(b"part")
+        await trio.testing.wait_all_tasks_blocked()
+        mock_clock.jump(ftp_server.LAST_SECONDS)
+        assert [await answer_of(client) for _ in range(3)] == ["426", "221", ""]
+        assert trio.current_time() == ftp_server.LAST_SECONDS
+
+
+async def test_a_client_that_has_gone_before_its_upload_begins(
+    tmp_path: Path, mock_clock: trio.testing.MockClock
+) -> None:
+    async with talk(partial(LonelySession, root=tmp_path)) as (_, client):
+        await client.send_all(b"USER ann\r\nPASS secret\r\nSTOR file\r\nQUIT\r\n")
+        await client.send_eof()
+        assert [await answer_of(client) for _ in range(4)] == ["220", "331", "230", "150"]
+        await trio.testing.wait_all_tasks_blocked()
+        mock_clock.jump(ftp_server.LAST_SECONDS)
+        assert [await answer_of(client) for _ in range(3)] == ["425", "221", ""]
+        assert trio.current_time() == ftp_server.LAST_SECONDS
+
+
+async def test_a_connection_that_breaks_while_a_command_is_obeyed(
+    tmp_path: Path, mock_clock: trio.testing.MockClock
+) -> None:
+    async with talk(partial(MemorySession, root=tmp_path)) as (chat, client):
+        assert [await answer_of(client), await ask(client, "USER ann")] == ["220", "331"]
+        await client.send_all(b"PASS wrong\r\n")
+        await trio.testing.wait_all_tasks_blocked()
+        await client.aclose()
+        chat.close()
+        mock_clock.jump(ftp_server.WRONG_PASSWORD_SECONDS)
+
+
 @pytest.mark.parametrize("make", [MemorySession, LonelySession])
 async def test_an_upload_is_aborted_before_anything_has_come(tmp_path: Path, make: type[MemorySession]) -> None:
     async with transferring(tmp_path, "STOR file", make=make) as (_, client):

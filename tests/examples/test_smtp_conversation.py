@@ -294,14 +294,14 @@ async def test_a_mail_that_drips_in_is_given_up(maildir: Path, mock_clock: trio.
     assert stored(maildir) == []
 
 
-@pytest.mark.parametrize("name", ["open", "fsync"])
+@pytest.mark.parametrize("name", ["open", "rename", "fsync"])
 async def test_a_mail_of_which_the_client_is_told_that_it_is_not_stored_is_not(
     maildir: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     function = getattr(os, name)
 
     def fail_for_directories(what: int | Path, *arguments: int) -> object:
-        if stat.S_ISDIR(os.stat(what).st_mode):
+        if name == "rename" or stat.S_ISDIR(os.stat(what).st_mode):
             raise OSError(errno.EIO, "the disk has gone")
         return function(what, *arguments)
 
