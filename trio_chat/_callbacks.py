@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ._begun import Begun
 from ._buffer import Pieces
-from ._endings import Ended, Lost
+from ._endings import tells_end_of
 
 if TYPE_CHECKING:
     from ._handler import Handler, Reply
@@ -160,7 +160,7 @@ def _has_told_the_end(exc: BaseException, conversation: object) -> bool:
 
     A push after a close is one, and is to leave run().
     """
-    if not (isinstance(exc, Ended | Lost) and exc.connection is conversation):
+    if not tells_end_of(exc, conversation):
         return False
     if not exc.waited:
         exc.connection = None

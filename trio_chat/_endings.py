@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeGuard
 
 import trio
 
@@ -30,6 +31,11 @@ class Lost(trio.BrokenResourceError):
         self.waited = True
 
 
+def tells_end_of(exc: BaseException, connection: object) -> TypeGuard[Ended | Lost]:
+    """Whether it is what somebody was told of the end of this connection."""
+    return isinstance(exc, Ended | Lost) and connection is not None and exc.connection is connection
+
+
 def is_among(exc: BaseException, failure: BaseException) -> bool:
     """Whether `failure` is this exception, or a group that has it somewhere."""
     if isinstance(failure, BaseExceptionGroup):
@@ -44,15 +50,11 @@ def raising_itself(but_not_ends_of: object = None) -> Iterator[None]:
     What several tasks raised leaves in the nursery's group. What only told a task, which would have been cancelled,
     that the connection `but_not_ends_of` is over does not leave at all.
     """
-
-    def told_the_end(exc: BaseException) -> bool:
-        return isinstance(exc, Ended | Lost) and exc.connection is not None and exc.connection is but_not_ends_of
-
     failure: BaseException | None = None
     try:
         yield
     except BaseExceptionGroup as group:
-        _, failure = group.split(told_the_end)
+        _, failure = group.split(lambda exc: tells_end_of(exc, but_not_ends_of))
         if isinstance(failure, BaseExceptionGroup) and len(failure.exceptions) == 1:
             failure = failure.exceptions[0]
     if failure is not None:
