@@ -204,7 +204,7 @@ class Connection(OutputSide):
         intake, buffer = self.intake, self.buffer
         in_message = buffer.mid_frame or not self._handler.between_messages()
         if not in_message or buffer.frame_bytes < intake.fresh_bytes:
-            self._timeouts.drop_due_message()  # some of it ended the frame before, the present one began within it
+            self._timeouts.end_message()  # some of it ended the frame before, the present one began within it
         if self.stopping and not in_message:
             self.close_when_done()
         intake.fresh, intake.fresh_bytes = False, 0

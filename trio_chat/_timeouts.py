@@ -98,7 +98,7 @@ class Timeouts:
         if self.due != "write":
             self.due = None
 
-    def drop_due_message(self) -> None:
+    def end_message(self) -> None:
         """The message that was in progress has ended, or no later than with what has come."""
         self.message_since = None
         if self.due == "message":
