@@ -2,8 +2,8 @@
 
 - A file `*.transcript` with a header `handler: …` is a test: see `trio_chat.testing.parse_transcript`. The header names
   a handler factory, `module:name`, or `file.py:name` with a file beside the transcript. It is played on a `MockClock`
-  that stands still: time goes by where the transcript says so. A file without that header, or one that is nearly
-  written so, is somebody else's, and left alone, unless it is named on the command line.
+  that stands still: time goes by where the transcript says so. A file that has neither that header nor
+  what is nearly one is somebody else's, and left alone, unless it is named on the command line.
 - `chat(handler_factory, …)` is `trio_chat.testing.open_chat`; if a test or its fixtures fail, it shows the dialogues.
 - `tcp_server(handler_factory, …)` is an async context manager, too: serves on a free port of 127.0.0.1, which it
   gives, and stops gracefully at the end of the block, which fails with what the handlers' tasks have logged as errors.
